@@ -1,0 +1,116 @@
+"""The Probabilities table and the two methods that make anything a model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from laborllm.errors import LaborLLMError
+from laborllm.files import whole_file
+from laborllm.survey.careers import KEYS, Careers
+from laborllm.survey.occupations import Occupations
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """One probability per occupation for every person-year of a Careers table, in its order.
+
+    Attributes:
+        rows: person, year, occupation (realised), shape (person_years, 3).
+        occupations: the closed list.
+        log_probabilities: float32, nats, shape (person_years, occupations); exp of each row sums to 1.
+            None in the realised-only form.
+        log_mass: float64, nats, shape (person_years,): log of the raw mass a language model leaves on the closed
+            list; None for models that have no other strings to spend it on (method: raw, mass, normalised).
+        realised_raw: float64, nats, shape (person_years,): raw log-probability of the realised title, the only
+            number of the realised-only form; None otherwise.
+    """
+
+    rows: pl.DataFrame
+    occupations: Occupations
+    log_probabilities: np.ndarray | None = None
+    log_mass: np.ndarray | None = None
+    realised_raw: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape = (self.rows.height, len(self.occupations))
+        if (self.log_probabilities is None) == (self.realised_raw is None):
+            raise ValueError("give log_probabilities or, for the realised-only form, realised_raw")
+        if self.log_probabilities is not None and self.log_probabilities.shape != shape:
+            raise ValueError(f"log_probabilities have shape {self.log_probabilities.shape}, not {shape}")
+
+    @property
+    def realised(self) -> np.ndarray | None:
+        """Normalised log-probability of the realised occupation, nats, shape (person_years,)."""
+        if self.log_probabilities is None:
+            return None
+        place = self.rows["occupation"].to_physical().to_numpy().astype(np.int64)
+        return self.log_probabilities[np.arange(len(place)), place].astype(np.float64)  # (person_years,)
+
+    @property
+    def raw(self) -> np.ndarray | None:
+        """Raw log-probability of the realised title, nats, shape (person_years,); None without a language model."""
+        if self.realised_raw is not None:
+            return self.realised_raw
+        normalised = self.realised
+        if self.log_mass is None or normalised is None:
+            return None
+        return normalised + self.log_mass  # (person_years,)
+
+    def write(self, path: Path) -> None:
+        """Write one Parquet file: person, year, occupation, a float32 column per code, log_mass where there is one."""
+        columns = self.rows.select(KEYS)
+        if self.log_probabilities is not None:
+            block = pl.from_numpy(self.log_probabilities, schema=list(self.occupations.codes), orient="row")
+            columns = columns.hstack(block)
+        extra = {"log_mass": self.log_mass, "realised_raw": self.realised_raw}
+        columns = columns.with_columns(pl.Series(name, values) for name, values in extra.items() if values is not None)
+        listing = {"codes": self.occupations.codes, "titles": self.occupations.titles, "groups": self.occupations.groups}
+        with whole_file(path) as temporary:
+            columns.write_parquet(temporary, metadata={"laborllm.occupations": json.dumps(listing)})
+
+    @classmethod
+    def read(cls, path: Path) -> "Probabilities":
+        """Read what ``write`` wrote.
+
+        Raises:
+            LaborLLMError: the file is missing, no Parquet file, or holds no probabilities.
+        """
+        try:
+            metadata = pl.read_parquet_metadata(path)
+            table = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LaborLLMError(f"{path}: cannot be read as Parquet; run the study again to write it") from error
+        if "laborllm.occupations" not in metadata:
+            raise LaborLLMError(f"{path}: holds no list of occupations; run the study again to write it")
+        listing = {key: tuple(value) for key, value in json.loads(metadata["laborllm.occupations"]).items()}
+        occupations = Occupations(**listing)
+        full = occupations.codes[0] in table.columns
+        return cls(
+            rows=table.select(KEYS),
+            occupations=occupations,
+            log_probabilities=table.select(occupations.codes).to_numpy() if full else None,
+            log_mass=table["log_mass"].to_numpy() if "log_mass" in table.columns else None,
+            realised_raw=table["realised_raw"].to_numpy() if "realised_raw" in table.columns else None,
+        )
+
+
+class Model(Protocol):
+    """Anything that learns from careers and gives one probability per occupation."""
+
+    def fit(self, train: Careers, validation: Careers) -> None:
+        """Learn from the training people; choose settings on the validation people."""
+
+    def predict(self, careers: Careers) -> Probabilities:
+        """Probability of each occupation in every person-year, given what came before it."""
+
+
+def normalised(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities from unnormalised log-scores; float32, shape (person_years, occupations)."""
+    scores = np.asarray(logits, dtype=np.float64)
+    top = scores.max(axis=1, keepdims=True)
+    log_sum = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True))
+    return (scores - log_sum).astype(np.float32)  # (person_years, occupations)

@@ -1,0 +1,1 @@
+"""Raw survey files -> Careers."""

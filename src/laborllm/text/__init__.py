@@ -1,0 +1,1 @@
+"""Careers -> text -> tokens."""
