@@ -62,4 +62,6 @@ def file_hash(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise LaborLLMError(f"{path}: cannot read ({error.strerror}); check the path, which is relative to the study file") from error
+        raise LaborLLMError(
+            f"{path}: cannot read ({error.strerror}); check the path, which is relative to the study file"
+        ) from error

@@ -68,7 +68,11 @@ class Probabilities:
             columns = columns.hstack(block)
         extra = {"log_mass": self.log_mass, "realised_raw": self.realised_raw}
         columns = columns.with_columns(pl.Series(name, values) for name, values in extra.items() if values is not None)
-        listing = {"codes": self.occupations.codes, "titles": self.occupations.titles, "groups": self.occupations.groups}
+        listing = {
+            "codes": self.occupations.codes,
+            "titles": self.occupations.titles,
+            "groups": self.occupations.groups,
+        }
         with whole_file(path) as temporary:
             columns.write_parquet(temporary, metadata={"laborllm.occupations": json.dumps(listing)})
 

@@ -101,7 +101,7 @@ class Careers:
 
     @cached_property
     def transition(self) -> np.ndarray:
-        """"first", "stay" or "move" for each row, shape (person_years,)."""
+        """ "first", "stay" or "move" for each row, shape (person_years,)."""
         stays = np.where(self.previous == self.occupation, "stay", "move")
         return np.where(self.previous < 0, "first", stays)
 
@@ -113,7 +113,11 @@ class Careers:
 
     def write(self, path: Path) -> None:
         """Write one Parquet file that carries the closed list in its metadata."""
-        listing = {"codes": self.occupations.codes, "titles": self.occupations.titles, "groups": self.occupations.groups}
+        listing = {
+            "codes": self.occupations.codes,
+            "titles": self.occupations.titles,
+            "groups": self.occupations.groups,
+        }
         flow = [vars(step) for step in self.flow]
         metadata = {"laborllm.occupations": json.dumps(listing), "laborllm.flow": json.dumps(flow)}
         with whole_file(path) as temporary:
@@ -204,7 +208,9 @@ def _as_polars(frame: Any, source: str) -> pl.DataFrame:
         try:
             table = nw.from_native(frame, eager_only=True).to_polars()
         except TypeError as error:
-            raise LaborLLMError(f"{source}: {type(frame).__name__} is no frame; give a polars, pandas or pyarrow table") from error
+            raise LaborLLMError(
+                f"{source}: {type(frame).__name__} is no frame; give a polars, pandas or pyarrow table"
+            ) from error
     if table.height == 0:
         raise LaborLLMError(f"{source}: has no rows; give at least one person-year")
     return table
@@ -214,7 +220,9 @@ def _require_columns(table: pl.DataFrame, source: str) -> None:
     missing = [column for column in KEYS if column not in table.columns]
     if missing:
         found = ", ".join(column for column in table.columns if column != "row")
-        raise LaborLLMError(f"{source}: column {missing[0]!r} is missing; the columns are {found}; rename or map one to it")
+        raise LaborLLMError(
+            f"{source}: column {missing[0]!r} is missing; the columns are {found}; rename or map one to it"
+        )
 
 
 def _require_values(table: pl.DataFrame, source: str) -> None:
@@ -268,7 +276,9 @@ def _whole_numbers(table: pl.DataFrame, name: str, source: str) -> pl.Series:
     whole = numbers.is_not_null() & (numbers == numbers.floor()) & (numbers.abs() < 2**31)
     bad = table.filter(values.is_not_null() & ~whole.fill_null(False))
     if bad.height:
-        raise LaborLLMError(f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no whole number; mend or drop it")
+        raise LaborLLMError(
+            f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no whole number; mend or drop it"
+        )
     return numbers.cast(pl.Int32).alias(name)
 
 
@@ -276,7 +286,9 @@ def _numbers(table: pl.DataFrame, name: str, source: str) -> pl.Series:
     numbers = table[name].cast(pl.Float64, strict=False)
     bad = table.filter(table[name].is_not_null() & ~(numbers.is_finite() & (numbers >= 0)).fill_null(False))
     if bad.height:
-        raise LaborLLMError(f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no number of zero or more; mend or drop it")
+        raise LaborLLMError(
+            f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no number of zero or more; mend or drop it"
+        )
     return numbers
 
 
@@ -296,7 +308,9 @@ def _words(table: pl.DataFrame, name: str, source: str) -> pl.Series:
 def _split(table: pl.DataFrame, source: str) -> pl.Series:
     off = table.filter(~pl.col("split").cast(pl.String).is_in(PARTS).fill_null(False))
     if off.height:
-        raise LaborLLMError(f"{source}, column split, row {off['row'][0]}: {off['split'][0]!r} is none of {', '.join(PARTS)}")
+        raise LaborLLMError(
+            f"{source}, column split, row {off['row'][0]}: {off['split'][0]!r} is none of {', '.join(PARTS)}"
+        )
     return table["split"].cast(pl.String).cast(pl.Enum(PARTS))
 
 
