@@ -36,15 +36,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
         LaborLLMError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    retired = temporary.with_suffix(".old.tmp")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.replace(retired)
         temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> LaborLLMError:

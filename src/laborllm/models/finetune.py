@@ -1,0 +1,300 @@
+"""Fine-tuning of a causal language model on résumés: the only place where a language model learns.
+
+The loss is the mean negative log-probability of all tokens (LABOR-LLM, fine-tuning). The checkpoint that is kept is
+the one of lowest perplexity of the occupations of the validation people, measured by the same exact scoring that
+serves the evaluation: nats summed over person-years and divided once.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from laborllm.errors import LaborLLMError
+from laborllm.files import whole_folder
+from laborllm.models.scoring import Progress, no_progress, padded, score_realised
+from laborllm.settings import Settings
+from laborllm.text.titles import TokenizedResume
+
+POOL = 16
+"""Batches are made of résumés of similar length within a random pool of this many batches."""
+
+
+class TrainingSettings(Settings):
+    """How a language model is fine-tuned.
+
+    Attributes:
+        epochs: passes over the training people.
+        learning_rate: the peak of the schedule.
+        batch: résumés a step.
+        schedule: what the learning rate does after warming up: falls to zero along a cosine or a line, or stays.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: decoupled decay of matrices (AdamW).
+        dropout: share of activations dropped after the embedding and in every attention and feed-forward output.
+        clip: largest norm of the gradient.
+        evaluations: how many times an epoch the validation perplexity is measured and the state saved.
+        patience: training stops after this many evaluations without a new best.
+    """
+
+    epochs: int = Field(default=3, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    batch: int = Field(default=32, ge=1)
+    schedule: Literal["cosine", "linear", "constant"] = "linear"
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    evaluations: int = Field(default=1, ge=1)
+    patience: int = Field(default=5, ge=1)
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        legs: one entry per evaluation: step, epoch, training loss (nats a token, since the last evaluation) and
+            validation perplexity of the occupations.
+        best: lowest validation perplexity.
+        best_step: the step at which it was reached.
+    """
+
+    legs: list[dict[str, float]] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int = 0
+
+    def add(self, step: int, epoch: float, loss: float, perplexity: float) -> bool:
+        """Note an evaluation; whether it is a new best."""
+        self.legs.append({"step": step, "epoch": epoch, "training_loss": loss, "validation_perplexity": perplexity})
+        improved = perplexity < self.best
+        if improved:
+            self.best, self.best_step = perplexity, step
+        return improved
+
+    def since_best(self) -> int:
+        """Number of evaluations since the best one."""
+        return sum(leg["step"] > self.best_step for leg in self.legs)
+
+
+def finetune(
+    model: Any,
+    train: Sequence[TokenizedResume],
+    validation: Callable[[Any], float],
+    *,
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress = no_progress,
+) -> History:
+    """Fine-tune a model in place and leave it at its best checkpoint.
+
+    The state is saved at every evaluation; called again with the same folder after a kill, training goes on there
+    and ends with the same weights as if it had not been interrupted.
+
+    Args:
+        model: a Hugging Face causal language model.
+        train: tokenized résumés of the training people.
+        validation: perplexity of the occupations of the validation people under the model it is given.
+        settings: epochs, learning rate, …
+        folder: where the state is kept while training lasts.
+        seed: seed of the order of people and of dropout.
+        progress: called with (steps done, all steps).
+
+    Raises:
+        LaborLLMError: the loss is not finite; the best checkpoint so far stays in the folder.
+    """
+    run = _Run(model, train, settings, folder, seed)
+    run.resume()
+    dropout = add_dropout(model, settings.dropout)
+    try:
+        while run.step < run.steps and run.history.since_best() < settings.patience:
+            loss = run.leg(progress)
+            perplexity = validation(model)
+            run.keep(run.history.add(run.step, run.step / run.steps_per_epoch, loss, perplexity))
+    finally:
+        for handle in dropout:
+            handle.remove()
+    run.load_best()
+    return run.history
+
+
+def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int) -> float:
+    """Perplexity of the realised titles: exp(total nats / person-years)."""
+    model.eval()
+    return float(np.exp(-score_realised(model, resumes, rows=rows).mean()))
+
+
+def add_dropout(model: Any, rate: float) -> list[Any]:
+    """Drop activations of the embedding, of attention and of feed-forward outputs while the model is in training mode.
+
+    Architectures such as Llama have no dropout of their own and over-fit a survey within a few epochs.
+
+    Returns:
+        Handles whose ``remove()`` takes the dropout away.
+
+    Raises:
+        LaborLLMError: no attention or feed-forward modules are found by name.
+    """
+    if rate == 0:
+        return []
+    blocks = [module for name, module in model.named_modules() if name.endswith((".self_attn", ".attn", ".attention", ".mlp"))]
+    if not blocks:
+        raise LaborLLMError(f"training.dropout: {type(model).__name__} has no modules named attention or mlp; set dropout = 0")
+
+    def drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
+        if not module.training:
+            return output
+        if isinstance(output, tuple):
+            return (functional.dropout(output[0], rate), *output[1:])
+        return functional.dropout(output, rate)
+
+    return [module.register_forward_hook(drop) for module in (model.get_input_embeddings(), *blocks)]
+
+
+class _Run:
+    """The state of one training run: model, optimiser, step and history."""
+
+    def __init__(
+        self, model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings, folder: Path, seed: int
+    ) -> None:
+        self.model, self.train, self.settings, self.folder, self.seed = model, train, settings, folder, seed
+        self.steps_per_epoch = math.ceil(len(train) / settings.batch)
+        self.steps = self.steps_per_epoch * settings.epochs
+        self.optimizer = _optimizer(model, settings)
+        self.step = 0
+        self.history = History()
+        self.best = _copy(model)
+
+    def leg(self, progress: Progress) -> float:
+        """Train up to the next evaluation; mean loss in nats a token."""
+        device = self.model.device
+        self.model.train()
+        total, tokens = 0.0, 0
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            for batch in self._batches_of_leg():
+                loss, count = self._update(batch)
+                total, tokens = total + loss * count, tokens + count
+                progress(self.step, self.steps)
+        return total / tokens
+
+    def _batches_of_leg(self) -> Iterator[list[TokenizedResume]]:
+        epoch, within = divmod(self.step, self.steps_per_epoch)
+        edges = np.linspace(0, self.steps_per_epoch, self.settings.evaluations + 1).round().astype(int)
+        after = int(edges[np.searchsorted(edges, within, side="right")])
+        groups = _epoch_batches(self.train, self.settings.batch, np.random.default_rng((self.seed, epoch)))
+        for group in groups[within:after]:
+            yield [self.train[place] for place in group]
+
+    def _update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
+        """One step of the optimiser; mean loss and number of tokens."""
+        batch = padded(resumes, self.model.device)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):
+            logits = self.model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits
+        real = batch.attended[:, 1:].bool()  # (resumes, tokens - 1)
+        loss = functional.cross_entropy(logits[:, :-1][real].float(), batch.tokens[:, 1:][real])
+        if not torch.isfinite(loss):
+            raise LaborLLMError(
+                f"{self.folder}: the loss is {loss.item()} at step {self.step + 1}; lower training.learning_rate "
+                f"(the best checkpoint so far is kept)"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * _share_of_peak(self.step, self.steps, self.settings)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item(), int(real.sum())
+
+    def keep(self, improved: bool) -> None:
+        """Save the state of the run, and the weights as the best if they are."""
+        if improved:
+            self.best = _copy(self.model)
+        names = _names(self.model)
+        with whole_folder(self.folder) as temporary:
+            save_file(self.best, temporary / "best.safetensors")
+            save_file(_copy(self.model), temporary / "current.safetensors")
+            moments = {
+                f"{names[parameter]}/{key}": value
+                for parameter, state in self.optimizer.state.items()
+                for key, value in state.items()
+            }
+            save_file(moments, temporary / "optimizer.safetensors")
+            state = {"step": self.step, "history": asdict(self.history)}
+            (temporary / "state.json").write_text(json.dumps(state, indent=1))
+
+    def resume(self) -> None:
+        """Go on from the saved state, if there is one."""
+        if not (self.folder / "state.json").is_file():
+            return
+        state = json.loads((self.folder / "state.json").read_text())
+        self.step, self.history = state["step"], History(**state["history"])
+        self.best = load_file(self.folder / "best.safetensors")
+        _restore(self.model, load_file(self.folder / "current.safetensors"))
+        moments = load_file(self.folder / "optimizer.safetensors")
+        for parameter, name in _names(self.model).items():
+            keys = [key for key in moments if key.rpartition("/")[0] == name]
+            self.optimizer.state[parameter] = {key.rpartition("/")[2]: moments[key] for key in keys}
+
+    def load_best(self) -> None:
+        """Put the best weights into the model."""
+        _restore(self.model, self.best)
+        self.model.eval()
+
+
+def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    vectors = [parameter for parameter in trained if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+
+
+def _share_of_peak(step: int, steps: int, settings: TrainingSettings) -> float:
+    """Learning rate at a step as a share of its peak."""
+    warm = settings.warmup * steps
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    left = 1 - (step - warm) / max(1.0, steps - warm)
+    match settings.schedule:
+        case "cosine":
+            return 0.5 * (1 - math.cos(math.pi * left))
+        case "linear":
+            return left
+        case "constant":
+            return 1.0
+
+
+def _epoch_batches(resumes: Sequence[TokenizedResume], size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Random batches of résumés of similar length, in random order."""
+    order = rng.permutation(len(resumes))
+    lengths = np.array([len(resume.tokens) for resume in resumes])
+    groups: list[np.ndarray] = []
+    for start in range(0, len(order), POOL * size):
+        pool = order[start : start + POOL * size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        groups += [pool[first : first + size] for first in range(0, len(pool), size)]
+    return [groups[place] for place in rng.permutation(len(groups))]
+
+
+def _names(model: Any) -> dict[torch.nn.Parameter, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def _copy(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone().cpu() for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def _restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])

@@ -1,0 +1,264 @@
+"""A causal language model as a model of careers: loaded or made from scratch, off the shelf or fine-tuned."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from laborllm.errors import LaborLLMError
+from laborllm.files import whole_folder
+from laborllm.models.finetune import History, TrainingSettings, finetune, occupation_perplexity
+from laborllm.models.probabilities import Probabilities
+from laborllm.models.scoring import Progress, no_progress, normalise, score_realised, score_titles
+from laborllm.models.scratch import piece_tokenizer, tiny_llama
+from laborllm.settings import Settings
+from laborllm.survey.careers import KEYS, Careers
+from laborllm.text.resume import Resume, ResumeSettings, resume_titles, shorten, write_resumes
+from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
+
+disable_progress_bar()  # the library prints nothing
+
+SCRATCH_TRAINING = TrainingSettings(
+    epochs=12,
+    learning_rate=2e-3,
+    batch=64,
+    schedule="cosine",
+    warmup=0.1,
+    weight_decay=0.1,
+    dropout=0.1,
+    patience=3,
+)
+"""What a model with random weights is trained with, unless the study says otherwise."""
+
+
+class LanguageModelSettings(Settings):
+    """A causal language model in a study.
+
+    Attributes:
+        checkpoint: folder of a Hugging Face checkpoint (config, safetensors, tokenizer.json); or
+        scratch: "tiny", a small model with random weights and a tokenizer made from the training résumés.
+        use: "off_the_shelf" (untouched) or "finetune".
+        text: how careers are worded.
+        training: how it is fine-tuned; by default as the paper does, or as suits random weights.
+        probabilities: "full" (the whole list) or "realised" (one number a row: only raw perplexity).
+        seed: seed of random weights, of the order of people and of dropout.
+    """
+
+    kind: Literal["language_model"]
+    checkpoint: Path | None = None
+    scratch: Literal["tiny"] | None = None
+    use: Literal["off_the_shelf", "finetune"] = "finetune"
+    text: ResumeSettings = ResumeSettings()
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    probabilities: Literal["full", "realised"] = "full"
+    seed: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_of_scratch(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("scratch") and not isinstance(given.get("training"), TrainingSettings):
+            training = SCRATCH_TRAINING.model_dump() | dict(given.get("training") or {})
+            return {**given, "training": training}
+        return given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "LanguageModelSettings":
+        if (self.checkpoint is None) == (self.scratch is None):
+            raise ValueError('give checkpoint = "FOLDER" or scratch = "tiny", one of the two')
+        if self.scratch and self.use == "off_the_shelf":
+            raise ValueError('scratch = "tiny" has random weights; use = "finetune" is the only use of it')
+        return self
+
+
+class LanguageModel:
+    """P(next occupation | résumé so far) from a causal language model.
+
+    Args:
+        settings: which model, which use.
+        folder: where the fine-tuned model is kept; a model that is there already is not trained again.
+        progress: called with (done, total) in training and in scoring.
+
+    Attributes:
+        facts: what the report says of the model.
+    """
+
+    def __init__(self, settings: LanguageModelSettings, folder: Path, progress: Progress = no_progress) -> None:
+        self.settings, self.folder, self.progress = settings, folder, progress
+        self.facts: dict[str, str | int | float] = {}
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.resumes: ResumeTokenizer
+
+    @property
+    def description(self) -> str:
+        if self.settings.scratch:
+            return "A small Llama-architecture language model, trained from random weights on the training résumés alone."
+        name = Path(str(self.settings.checkpoint)).name
+        if self.settings.use == "off_the_shelf":
+            return f"The language model {name} as it is, never shown a training résumé."
+        return f"The language model {name}, fine-tuned on the training résumés."
+
+    def fit(self, train: Careers, validation: Careers) -> None:
+        """Load or make the model, fine-tune it if the study says so, keep the checkpoint best on validation.
+
+        Raises:
+            LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
+        """
+        titles = resume_titles(train.occupations, self.settings.text)
+        finished = self.folder / "training.json"
+        if finished.is_file():
+            self._use(*load_checkpoint(self.folder), titles)
+            self.facts = json.loads(finished.read_text())["facts"]
+            return
+        written = write_resumes(train, self.settings.text)
+        if self.settings.scratch:
+            tokenizer = piece_tokenizer((resume.text for resume in written), titles)
+            self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
+        else:
+            self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
+        self._describe()
+        if self.settings.use == "finetune":
+            self._finetune(self._tokenize(written), validation)
+
+    def predict(self, careers: Careers) -> Probabilities:
+        """Probabilities of every title, or of the realised one, as the settings say."""
+        tokenized = self._tokenize(write_resumes(careers, self.settings.text))
+        self.facts["predicted lines that lost their oldest history"] = _lines_without_oldest(tokenized, careers)
+        rows = careers.table.select(KEYS)
+        if self.settings.probabilities == "realised":
+            raw = score_realised(self.model, tokenized, rows=len(careers), progress=self.progress)
+            return Probabilities(rows=rows, occupations=careers.occupations, realised_raw=raw)
+        tree = TitleTree.of(self.resumes.sequences)
+        raw = score_titles(self.model, tokenized, tree, rows=len(careers), progress=self.progress)
+        log_probabilities, log_mass = normalise(raw)
+        self.facts["mean mass on the closed list"] = round(float(np.exp(log_mass).mean()), 4)
+        return Probabilities(
+            rows=rows, occupations=careers.occupations, log_probabilities=log_probabilities, log_mass=log_mass
+        )
+
+    def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.tokenizer = model.to(device).eval(), tokenizer
+        self.resumes = ResumeTokenizer(tokenizer, titles)
+
+    def _describe(self) -> None:
+        config = self.model.config
+        self.facts |= {
+            "architecture": type(self.model).__name__,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "vocabulary": config.get_text_config().vocab_size,
+            "context (tokens)": context_length(self.model),
+            "tokens a title, line end included": round(float(np.mean([len(s) for s in self.resumes.sequences])), 1),
+        }
+
+    def _tokenize(self, written: Sequence[Resume]) -> list[TokenizedResume]:
+        return fit_context(self.resumes, written, context_length(self.model))
+
+    def _finetune(self, train: list[TokenizedResume], validation: Careers) -> None:
+        checked = self._tokenize(write_resumes(validation, self.settings.text))
+        self.facts["tokens of training résumés"] = int(sum(len(resume.tokens) for resume in train))
+        history = finetune(
+            self.model,
+            train,
+            lambda model: occupation_perplexity(model, checked, len(validation)),
+            settings=self.settings.training,
+            folder=self.folder / "training",
+            seed=self.settings.seed,
+            progress=self.progress,
+        )
+        self._keep(history)
+
+    def _keep(self, history: History) -> None:
+        best = next(leg for leg in history.legs if leg["step"] == history.best_step)
+        self.facts |= {
+            "epochs until the best checkpoint": round(best["epoch"], 2),
+            "raw validation perplexity of the best checkpoint": round(history.best, 3),
+            "epochs trained": round(history.legs[-1]["epoch"], 2),
+        }
+        with whole_folder(self.folder) as temporary:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            record = {"facts": self.facts, "history": asdict(history)}
+            (temporary / "training.json").write_text(json.dumps(record, indent=1))
+
+
+def load_checkpoint(folder: Path) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer from a local folder, in float32; nothing is downloaded.
+
+    Raises:
+        LaborLLMError: the folder, the configuration, the safetensors weights or the tokenizer is missing or broken.
+    """
+    if not (folder / "config.json").is_file():
+        raise LaborLLMError(f"{folder}: holds no config.json; checkpoint must name the folder of a Hugging Face model")
+    if not (folder / "tokenizer.json").is_file():
+        raise LaborLLMError(f"{folder}: the checkpoint has no tokenizer.json; copy the tokenizer's files beside the weights")
+    if not list(folder.glob("*.safetensors")):
+        raise LaborLLMError(
+            f"{folder}: holds no .safetensors weights; convert the checkpoint with save_pretrained (pickled weights are refused)"
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LaborLLMError(f"{folder}: cannot be loaded as a causal language model ({reason})") from error
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise LaborLLMError(f"{folder}: the weights lack {missing[0]} ({len(missing)} such tensors); copy the whole checkpoint")
+    return model, tokenizer
+
+
+def context_length(model: Any) -> int:
+    """Number of tokens a model may see at once."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**30)
+
+
+def fit_context(resumes: ResumeTokenizer, written: Sequence[Resume], context: int) -> list[TokenizedResume]:
+    """Tokens of résumés, in windows where a career is longer than the model's context.
+
+    The oldest rows leave and the header stays; room is kept for the longest title behind every prefix.
+
+    Raises:
+        LaborLLMError: not even one line fits.
+    """
+    room = context - max(len(sequence) for sequence in resumes.sequences)
+    fitting: list[TokenizedResume] = []
+    waiting = list(written)
+    while waiting:
+        longer: list[Resume] = []
+        for resume, tokenized in zip(waiting, resumes.encode(waiting), strict=True):
+            if len(tokenized.tokens) <= room:
+                fitting.append(tokenized)
+            elif len(resume.rows) == 1:
+                raise LaborLLMError(
+                    f"a résumé's header and one line take {len(tokenized.tokens)} tokens, but the model's context is "
+                    f"{context}; choose a checkpoint with a longer context or drop covariates from the text"
+                )
+            else:
+                lines = min(len(resume.rows) - 1, len(resume.rows) * room // len(tokenized.tokens))
+                longer += shorten(resume, max(1, lines))
+        waiting = longer
+    return fitting
+
+
+def _lines_without_oldest(tokenized: Sequence[TokenizedResume], careers: Careers) -> int:
+    """How many scored lines stand in a window that does not begin with the person's first row."""
+    first_rows = set(careers.starts[:-1].tolist())
+    return sum(len(t.rows) - t.first_scored for t in tokenized if t.rows[0] not in first_rows)
