@@ -10,50 +10,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_folder
+from laborllm.models.language_model_settings import TrainingSettings
 from laborllm.models.scoring import Progress, no_progress, padded, score_realised
-from laborllm.settings import Settings
 from laborllm.text.titles import TokenizedResume
 
 POOL = 16
 """Batches are made of résumés of similar length within a random pool of this many batches."""
-
-
-class TrainingSettings(Settings):
-    """How a language model is fine-tuned.
-
-    Attributes:
-        epochs: passes over the training people.
-        learning_rate: the peak of the schedule.
-        batch: résumés a step.
-        schedule: what the learning rate does after warming up: falls to zero along a cosine or a line, or stays.
-        warmup: share of the steps in which the learning rate rises.
-        weight_decay: decoupled decay of matrices (AdamW).
-        dropout: share of activations dropped after the embedding and in every attention and feed-forward output.
-        clip: largest norm of the gradient.
-        evaluations: how many times an epoch the validation perplexity is measured and the state saved.
-        patience: training stops after this many evaluations without a new best.
-    """
-
-    epochs: int = Field(default=3, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0)
-    batch: int = Field(default=32, ge=1)
-    schedule: Literal["cosine", "linear", "constant"] = "linear"
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    clip: float = Field(default=1.0, gt=0)
-    evaluations: int = Field(default=1, ge=1)
-    patience: int = Field(default=5, ge=1)
 
 
 @dataclass
@@ -132,6 +104,20 @@ def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: 
     return float(np.exp(-score_realised(model, resumes, rows=rows).mean()))
 
 
+def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings) -> float:
+    """Seconds of training a token takes, from two steps; the model's weights change."""
+    run = _Run(model, train, settings, Path(), seed=0)
+    model.train()
+    start, tokens = 0.0, 0
+    for number in range(3):
+        if number == 1:  # the first step warms up
+            start = perf_counter()
+        batch = [train[place % len(train)] for place in range(number * settings.batch, (number + 1) * settings.batch)]
+        _, count = run.update(batch)
+        tokens += count if number else 0
+    return (perf_counter() - start) / tokens
+
+
 def add_dropout(model: Any, rate: float) -> list[Any]:
     """Drop activations of the embedding, of attention and of feed-forward outputs while the model is in training mode.
 
@@ -181,7 +167,7 @@ class _Run:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             for batch in self._batches_of_leg():
-                loss, count = self._update(batch)
+                loss, count = self.update(batch)
                 total, tokens = total + loss * count, tokens + count
                 progress(self.step, self.steps)
         return total / tokens
@@ -194,7 +180,7 @@ class _Run:
         for group in groups[within:after]:
             yield [self.train[place] for place in group]
 
-    def _update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
+    def update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
         """One step of the optimiser; mean loss and number of tokens."""
         batch = padded(resumes, self.model.device)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):

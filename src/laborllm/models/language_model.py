@@ -1,81 +1,29 @@
 """A causal language model as a model of careers: loaded or made from scratch, off the shelf or fine-tuned."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from laborllm.errors import LaborLLMError
-from laborllm.files import whole_folder
-from laborllm.models.finetune import History, TrainingSettings, finetune, occupation_perplexity
+from laborllm.files import whole_file, whole_folder
+from laborllm.models.finetune import History, finetune, occupation_perplexity
+from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.probabilities import Probabilities
 from laborllm.models.scoring import Progress, no_progress, normalise, score_realised, score_titles
 from laborllm.models.scratch import piece_tokenizer, tiny_llama
-from laborllm.settings import Settings
 from laborllm.survey.careers import KEYS, Careers
-from laborllm.text.resume import Resume, ResumeSettings, resume_titles, shorten, write_resumes
+from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 disable_progress_bar()  # the library prints nothing
-
-SCRATCH_TRAINING = TrainingSettings(
-    epochs=12,
-    learning_rate=2e-3,
-    batch=64,
-    schedule="cosine",
-    warmup=0.1,
-    weight_decay=0.1,
-    dropout=0.1,
-    patience=3,
-)
-"""What a model with random weights is trained with, unless the study says otherwise."""
-
-
-class LanguageModelSettings(Settings):
-    """A causal language model in a study.
-
-    Attributes:
-        checkpoint: folder of a Hugging Face checkpoint (config, safetensors, tokenizer.json); or
-        scratch: "tiny", a small model with random weights and a tokenizer made from the training résumés.
-        use: "off_the_shelf" (untouched) or "finetune".
-        text: how careers are worded.
-        training: how it is fine-tuned; by default as the paper does, or as suits random weights.
-        probabilities: "full" (the whole list) or "realised" (one number a row: only raw perplexity).
-        seed: seed of random weights, of the order of people and of dropout.
-    """
-
-    kind: Literal["language_model"]
-    checkpoint: Path | None = None
-    scratch: Literal["tiny"] | None = None
-    use: Literal["off_the_shelf", "finetune"] = "finetune"
-    text: ResumeSettings = ResumeSettings()
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
-    probabilities: Literal["full", "realised"] = "full"
-    seed: int = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _training_of_scratch(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("scratch") and not isinstance(given.get("training"), TrainingSettings):
-            training = SCRATCH_TRAINING.model_dump() | dict(given.get("training") or {})
-            return {**given, "training": training}
-        return given
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "LanguageModelSettings":
-        if (self.checkpoint is None) == (self.scratch is None):
-            raise ValueError('give checkpoint = "FOLDER" or scratch = "tiny", one of the two')
-        if self.scratch and self.use == "off_the_shelf":
-            raise ValueError('scratch = "tiny" has random weights; use = "finetune" is the only use of it')
-        return self
-
 
 class LanguageModel:
     """P(next occupation | résumé so far) from a causal language model.
@@ -111,12 +59,19 @@ class LanguageModel:
         Raises:
             LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
         """
-        titles = resume_titles(train.occupations, self.settings.text)
         finished = self.folder / "training.json"
         if finished.is_file():
-            self._use(*load_checkpoint(self.folder), titles)
+            titles = resume_titles(train.occupations, self.settings.text)
+            self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
             self.facts = json.loads(finished.read_text())["facts"]
             return
+        tokenized = self.prepare(train)
+        if self.settings.use == "finetune":
+            self._finetune(tokenized, validation)
+
+    def prepare(self, train: Careers) -> list[TokenizedResume]:
+        """Load or make the model and its tokenizer, check every title; the training résumés as tokens."""
+        titles = resume_titles(train.occupations, self.settings.text)
         written = write_resumes(train, self.settings.text)
         if self.settings.scratch:
             tokenizer = piece_tokenizer((resume.text for resume in written), titles)
@@ -124,8 +79,7 @@ class LanguageModel:
         else:
             self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
         self._describe()
-        if self.settings.use == "finetune":
-            self._finetune(self._tokenize(written), validation)
+        return self._tokenize(written)
 
     def predict(self, careers: Careers) -> Probabilities:
         """Probabilities of every title, or of the realised one, as the settings say."""
@@ -182,11 +136,12 @@ class LanguageModel:
             "raw validation perplexity of the best checkpoint": round(history.best, 3),
             "epochs trained": round(history.legs[-1]["epoch"], 2),
         }
-        with whole_folder(self.folder) as temporary:
+        with whole_folder(self.folder / "checkpoint") as temporary:
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
-            record = {"facts": self.facts, "history": asdict(history)}
-            (temporary / "training.json").write_text(json.dumps(record, indent=1))
+        with whole_file(self.folder / "training.json") as temporary:
+            temporary.write_text(json.dumps({"facts": self.facts, "history": asdict(history)}, indent=1))
+        shutil.rmtree(self.folder / "training", ignore_errors=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[Any, Any]:

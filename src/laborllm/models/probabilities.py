@@ -103,7 +103,18 @@ class Probabilities:
 
 
 class Model(Protocol):
-    """Anything that learns from careers and gives one probability per occupation."""
+    """Anything that learns from careers and gives one probability per occupation.
+
+    Attributes:
+        description: one sentence for the report.
+        facts: label -> value for the report: what was chosen, what was counted.
+    """
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def facts(self) -> dict[str, str | int | float]: ...
 
     def fit(self, train: Careers, validation: Careers) -> None:
         """Learn from the training people; choose settings on the validation people."""

@@ -111,6 +111,10 @@ class Careers:
             raise LaborLLMError("the careers are not split yet; call split_by_person first")
         return replace(self, table=self.table.filter(pl.col("split") == name), flow=())
 
+    def first_people(self, people: int) -> "Careers":
+        """The first so many people."""
+        return replace(self, table=self.table.head(int(self.starts[min(people, self.people)])))
+
     def write(self, path: Path) -> None:
         """Write one Parquet file that carries the closed list in its metadata."""
         listing = {

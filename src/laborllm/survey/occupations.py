@@ -1,7 +1,26 @@
-"""The closed list of occupations: codes, titles, broad groups, and the states outside employment."""
+"""The closed list of occupations: codes, titles, broad groups, and the states outside employment.
 
+The list is the project's own statement of published facts, in ``data/occ1990dd.csv`` and ``data/crosswalks.csv``:
+
+- Codes and the way from each census to them: David Dorn's occ1990dd, a balanced panel of 1990 Census occupations
+  (Autor & Dorn, "The Growth of Low-Skill Service Jobs and the Polarization of the US Labor Market", American
+  Economic Review 103(5), 2013; ddorn.net/data). Census 2002 codes are the 2000 codes times ten.
+- Titles: those published with occ1990dd, spelling and shortened words mended; codes 225, 346, 475, 679 and 905 have
+  the titles of IPUMS' OCC1990.
+- Groups: Dorn's ranges of occ1990dd. Five codes lie between his ranges and are placed by us: 269, 270 and 285 in
+  retail sales, 413 and 414 in fire fighting, police and correctional institutions.
+
+Two departures from the published crosswalks. Census 1990 code 873 leads there to 874, which is no occ1990dd code;
+here it leads to 873, production helpers, as in 1980. The published crosswalks cover civilians, except for Census
+1970 code 580; the military codes of the 2000, 2002 and 2010 lists (980-984, 9800-9840) lead here to 905, Military, as
+in IPUMS' OCC1990, because later surveys code service members' jobs so. Unclassified, never worked and unemployed
+(999, 991) are no occupations: they map nowhere, and a reader counts them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +34,14 @@ STATES = {
 }
 """Code -> title of the states outside employment. ``not_working`` is declared where a survey's extract
 cannot tell the unemployed from those out of the labor force."""
+
+NOT_EMPLOYED = "Not employed"
+"""The broad group of the states."""
+
+CENSUSES = (1970, 1980, 1990, 2000, 2002, 2010)
+"""The classifications that ``map_codes`` knows."""
+
+_DATA = Path(__file__).with_name("data")
 
 
 @dataclass(frozen=True)
@@ -77,3 +104,81 @@ class Occupations:
             titles=tuple(self.titles[i] for i in kept),
             groups=tuple(self.groups[i] for i in kept),
         )
+
+
+def occ1990dd(states: Sequence[str] = tuple(STATES)) -> Occupations:
+    """The 346 occ1990dd occupations in the order of their codes, then the given states.
+
+    Args:
+        states: codes out of ``STATES``; the states that the survey's extract can tell apart.
+
+    Raises:
+        LaborLLMError: a state is unknown.
+
+    Examples:
+        >>> occupations = occ1990dd(states=["unemployed"])
+        >>> len(occupations), occupations.titles[occupations.position["436"]], occupations.codes[-1]
+        (347, 'Cooks', 'unemployed')
+    """
+    unknown = [state for state in states if state not in STATES]
+    if unknown:
+        raise LaborLLMError(f"state {unknown[0]!r} is unknown; choose out of {', '.join(STATES)}")
+    jobs = _jobs()
+    return Occupations(
+        codes=(*jobs["code"], *states),
+        titles=(*jobs["title"], *(STATES[state] for state in states)),
+        groups=(*jobs["group"], *(NOT_EMPLOYED for _ in states)),
+    )
+
+
+def crosswalk(census: int) -> dict[int, str]:
+    """Census code -> occ1990dd code for one classification.
+
+    Args:
+        census: the classification's year, one of ``CENSUSES``; 2000 has 3-digit codes, 2002 and 2010 have 4 digits.
+
+    Raises:
+        LaborLLMError: there is no crosswalk for that year.
+
+    Examples:
+        >>> crosswalk(1980)[404], crosswalk(2002)[4020]
+        ('436', '436')
+    """
+    if census not in CENSUSES:
+        raise LaborLLMError(f"no crosswalk for Census {census}; choose out of {', '.join(map(str, CENSUSES))}")
+    pairs = _pairs().filter(pl.col("census") == census)
+    return dict(zip(pairs["code"].to_list(), pairs["occ1990dd"].to_list(), strict=True))
+
+
+def map_codes(codes: pl.Series, census: int) -> pl.Series:
+    """The occ1990dd code of each census code, null where it maps nowhere; the caller counts those.
+
+    Args:
+        codes: census codes, numbers or text ("0360" is 360), shape (rows,).
+        census: the classification's year, one of ``CENSUSES``.
+
+    Returns:
+        occ1990dd codes as text, under the same name, shape (rows,).
+
+    Raises:
+        LaborLLMError: there is no crosswalk for that year.
+
+    Examples:
+        >>> map_codes(pl.Series("job", [404, 999, None]), 1980).to_list()
+        ['436', None, None]
+    """
+    pairs = crosswalk(census)
+    numbers = codes.cast(pl.Int64, strict=False)
+    return numbers.replace_strict(list(pairs), list(pairs.values()), default=None, return_dtype=pl.String)
+
+
+@cache
+def _jobs() -> pl.DataFrame:
+    """The columns code, title and group of ``data/occ1990dd.csv``, all text."""
+    return pl.read_csv(_DATA / "occ1990dd.csv", infer_schema=False)
+
+
+@cache
+def _pairs() -> pl.DataFrame:
+    """The columns census and code (int64) and occ1990dd (text) of ``data/crosswalks.csv``."""
+    return pl.read_csv(_DATA / "crosswalks.csv", schema_overrides={"occ1990dd": pl.String})

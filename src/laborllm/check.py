@@ -1,0 +1,53 @@
+"""What a study would read, hold in memory and take, found out without running it."""
+
+from laborllm.errors import LaborLLMError
+from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.study import Study, read_careers
+from laborllm.survey.careers import PARTS, Careers
+
+Fact = tuple[str, str]
+
+
+def check_study(study: Study) -> list[Fact]:
+    """Read every input of a study, tokenize every title, estimate memory and time.
+
+    Raises:
+        LaborLLMError: whatever would stop the run at its door.
+    """
+    careers = read_careers(study)
+    facts = [(step.what, f"{step.people:,} people, {step.person_years:,} person-years") for step in careers.flow]
+    for name in PARTS:
+        part = careers.part(name)
+        facts.append((name, f"{part.people:,} people, {len(part):,} person-years"))
+    facts.append(("occupations on the closed list", f"{len(careers.occupations):,}"))
+    cells = len(careers.part("test")) * len(careers.occupations) * 4
+    facts.append(("one model's probabilities in memory", _bytes(cells)))
+    for name, settings in study.models.items():
+        facts += _check_model(name, settings, careers)
+    return facts
+
+
+def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
+    if not isinstance(settings, LanguageModelSettings):
+        return [(name, "a second or two")]
+    try:
+        from laborllm.models.estimate import estimate
+    except ModuleNotFoundError as error:
+        raise LaborLLMError(f"models.{name}: {error.name} is not installed; run `pip install laborllm[llm]`") from error
+    found = estimate(settings, careers)
+    return [
+        (f"{name}: parameters", f"{found.parameters:,}"),
+        (f"{name}: titles tokenized", f"{found.titles:,}, {found.tokens_per_title:.1f} tokens each on average"),
+        (f"{name}: training tokens an epoch", f"{found.training_tokens:,}"),
+        (f"{name}: memory (weights, gradients, optimiser, one batch)", _bytes(found.memory)),
+        (f"{name}: training, at most", _seconds(found.training_seconds)),
+        (f"{name}: scoring the test people", _seconds(found.scoring_seconds)),
+    ]
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 2**30:.2f} GiB"
+
+
+def _seconds(number: float) -> str:
+    return f"about {number / 60:.1f} minutes (measured on a few résumés on this machine)"

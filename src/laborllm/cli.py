@@ -1,0 +1,205 @@
+"""The command line: parse, call one function, write files, turn known errors into one line."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from laborllm.errors import LaborLLMError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from laborllm.study import Progress as StageProgress
+
+app = typer.Typer(
+    help="Probabilities of the next occupation, given a career: from survey files to a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+console = Console()
+messages = Console(stderr=True)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options before the command."""
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(name)s: %(message)s")
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-OF-STUDY by default.")] = None,
+) -> None:
+    """Run a study: careers, models, probabilities, evaluation, report.
+
+    Stages whose inputs and settings are unchanged are kept; after Ctrl-C or a kill the same command goes on.
+
+    Example: `laborllm run examples/simulated.toml --out runs/first`
+    """
+    from laborllm.study import read_study, run_study
+
+    folder = out or _run_folder(study)
+    with stage_bars() as progress:
+        report = run_study(read_study(study), folder, command=f"laborllm run {study} --out {folder}", progress=progress)
+    show_results(folder)
+    console.print(f"The report: {report}", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("laborllm-demo"),
+) -> None:
+    """Run the whole of laborllm on a made-up population whose truth is known. Takes a few minutes.
+
+    Example: `laborllm demo --out /tmp/demo`
+    """
+    from laborllm.study import read_study, run_study
+
+    with resources.as_file(resources.files("laborllm") / "demo.toml") as study, stage_bars() as progress:
+        report = run_study(read_study(study), out, command=f"laborllm demo --out {out}", progress=progress)
+    show_results(out)
+    console.print(f"The report: {report}", soft_wrap=True)
+
+
+@app.command()
+def careers(
+    study: StudyFile,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path("careers.parquet"),
+) -> None:
+    """Read the survey of a study and write its careers, one row per person and year.
+
+    Example: `laborllm careers examples/simulated.toml --out careers.parquet`
+    """
+    from laborllm.study import read_careers, read_study
+
+    table = read_careers(read_study(study))
+    table.write(out)
+    flow = Table("step", "people", "person-years", title="How the sample came about")
+    for step in table.flow:
+        flow.add_row(step.what, f"{step.people:,}", f"{step.person_years:,}")
+    console.print(flow)
+    console.print(f"{table.people:,} people, {len(table):,} person-years: {out}", soft_wrap=True)
+
+
+@app.command()
+def resumes(
+    study: StudyFile,
+    people: Annotated[int, typer.Option(min=1, help="How many test people.")] = 3,
+    model: Annotated[str | None, typer.Option(help="Word them as this language model of the study does.")] = None,
+) -> None:
+    """Print the résumés of the first test people, as a language model reads them.
+
+    Example: `laborllm resumes examples/simulated.toml --people 1`
+    """
+    from laborllm.study import read_careers, read_study, resume_settings
+    from laborllm.text.resume import write_resumes
+
+    content = read_study(study)
+    written = write_resumes(read_careers(content).part("test").first_people(people), resume_settings(content, model))
+    console.print("\n\n".join(resume.text for resume in written), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(study: StudyFile) -> None:
+    """Read everything, tokenize every title, estimate memory and time; run nothing.
+
+    Example: `laborllm check examples/simulated.toml`
+    """
+    from laborllm.check import check_study
+    from laborllm.study import read_study
+
+    facts = Table("what", "value", title=f"{study}: everything can be read")
+    for label, value in check_study(read_study(study)):
+        facts.add_row(label, value)
+    console.print(facts)
+
+
+def show_results(out: Path) -> None:
+    """The table that a run ends with."""
+    import polars as pl
+
+    numbers = pl.read_csv(out / "evaluation.csv").filter(
+        (pl.col("task") == "occupation") & (pl.col("subset") == "all") & (pl.col("group") == "all")
+    )
+    numbers = numbers.filter(pl.col("metric").is_in(["perplexity", "perplexity_raw"]))
+    table = Table("model", "perplexity", "95 % interval", "", title="Test perplexity of the next occupation")
+    best = numbers.group_by("model", maintain_order=True).first().sort("estimate")
+    for row in best.iter_rows(named=True):
+        label = "raw" if row["metric"] == "perplexity_raw" else ""
+        table.add_row(row["model"], f"{row['estimate']:.4g}", _interval(row), label)
+    console.print(table)
+    _show_attainable(pl.read_csv(out / "attainable.csv"))
+
+
+def _show_attainable(attainable: "pl.DataFrame") -> None:
+    for row in attainable.iter_rows(named=True):
+        if row["model"] not in (row["baseline"], row["floor"]):
+            console.print(
+                f"Share of the attainable gain over {row['baseline']} that {row['model']} reaches: "
+                f"{row['share']:.2f} (95 % interval {_interval(row)})"
+            )
+
+
+def _interval(row: dict[str, float | None]) -> str:
+    low, high = row["ci_low"], row["ci_high"]
+    return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+
+
+def _run_folder(study: Path) -> Path:
+    """Where a study's run goes by default; a study that lies in a run folder is repeated there."""
+    if (study.parent / "record.json").is_file():
+        return study.parent
+    return Path("runs") / study.stem
+
+
+@contextmanager
+def stage_bars() -> "Iterator[StageProgress]":
+    """A bar per stage on the terminal."""
+    columns = (TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages) as bars:
+        tasks: dict[str, tuple[object, int]] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            known = tasks.get(stage)
+            if known is None or known[1] > done:
+                tasks[stage] = (bars.add_task(stage, total=total), done)
+            task, _ = tasks[stage]
+            tasks[stage] = (task, done)
+            bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show
+
+
+def main() -> None:
+    """Run the command line; a known error is one line and exit code 1."""
+    try:
+        app(standalone_mode=False)
+    except LaborLLMError as error:
+        if "--debug" in sys.argv:
+            raise
+        messages.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        messages.print("stopped; the same command goes on where it stopped", highlight=False)
+        sys.exit(130)
+    except typer.Exit as finished:
+        sys.exit(finished.exit_code)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        messages.print(f"error: {error.filename or ''}: {error.strerror or error}", markup=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,271 @@
+"""Careers from the National Longitudinal Survey of Youth 1979.
+
+Which variables make a career stands in ``data/nlsy79_variables.csv``: concept, year, reference number, and the
+question names that headers may bear. Reference numbers are those printed in the survey's codebooks; where no codebook
+at hand prints one (CPSOCC80 except 1993, the employment status recode), the question name alone is recognised.
+
+- Occupation: current or most recent job at the interview, Census 1980 codes 1982-2000 (CPSOCC80); Census 1970 codes
+  (CPSOCC70, 1979-1993) for the years that have no 1980 code in the files.
+- Without a coded job (-4): in education if enrolled on May 1 of the year (ENROLLMTREV 2 high school or 3 college);
+  else unemployed or not in the labor force by the employment status recode, which the survey has for 1979-1998 and
+  2006 (ESR, ESR_KEY: 1-2 employed, 3 unemployed, 4-7 out of the labor force, 8 armed forces; ESR_COL: 1, 2, 3, 4 in
+  that order; as the survey documents them, not checked against a codebook here); else not working.
+- Education: highest grade completed as of May 1, revised (HGCREV), the last one known up to the year.
+- Ethnicity: the screener's three cohorts (SAMPLE_RACE). Its "non-black, non-hispanic" is called "white" as LABOR-LLM's
+  résumés do; it holds some people whom the census would call otherwise.
+- Region: the first one known, one value a person. Birth year: as given in 1979. Weight: sampling weight of 1979,
+  people represented.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from laborllm.errors import LaborLLMError
+from laborllm.settings import Settings
+from laborllm.survey.careers import EDUCATION, REGIONS, Careers, Step, careers_from_frame
+from laborllm.survey.nls import PERSON, Extract, Variable, agreed_column, question_key, read_extracts
+from laborllm.survey.occupations import STATES, Occupations, crosswalk, map_codes, occ1990dd
+
+NO_JOB, NO_INTERVIEW = -4, -5
+ENROLLED = (2, 3)
+STATUS = {
+    "status": {1: "employed", 2: "employed", 3: "unemployed", 8: "armed_forces"}
+    | dict.fromkeys((4, 5, 6, 7), "not_in_labor_force"),
+    "status_collapsed": {1: "employed", 2: "unemployed", 3: "not_in_labor_force", 4: "armed_forces"},
+}
+REGION = dict(enumerate(REGIONS, start=1))
+WORDS = {
+    "gender": {1: "male", 2: "female"},
+    "ethnicity": {1: "hispanic", 2: "black or african american", 3: "white"},
+    "region": REGION,
+}
+LEVEL_OF_GRADE = {
+    **dict.fromkeys((93, 94, *range(12)), EDUCATION[0]),
+    12: EDUCATION[1],
+    **dict.fromkeys((13, 14, 15), EDUCATION[2]),
+    16: EDUCATION[3],
+    **dict.fromkeys((17, 18, 19, 20), EDUCATION[4]),
+}
+"""Highest grade completed -> education; 93 and 94 are before first grade, 95 (ungraded) is no level."""
+FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
+
+
+class NLSY79Settings(Settings):
+    """Section ``[survey]`` of a study of the NLSY79.
+
+    Attributes:
+        source: "nlsy79".
+        files: NLS Investigator extracts (.csv, .dct or .zip) that join on CASEID.
+        states: whether interviewed people without a coded job have a row with their state; False keeps coded jobs
+            alone.
+    """
+
+    source: Literal["nlsy79"] = "nlsy79"
+    files: tuple[Path, ...] = Field(min_length=1)
+    states: bool = True
+
+
+def read_nlsy79(settings: NLSY79Settings) -> Careers:
+    """Read careers and the flow of people and person-years that led to them.
+
+    The closed list holds the occ1990dd codes that the census codes of these files can reach (330 for Census 1980),
+    then the states that occur. A covariate without a variable in the files is missing for all, and the flow says so.
+
+    Raises:
+        LaborLLMError: as ``read_extracts``; or the files hold no occupation, or no person-year remains.
+    """
+    extract = read_extracts(settings.files, wanted=lambda variable: bool(_concept_years(variable)))
+    values = _values(extract)
+    rows = _interviews(values, settings.files)
+    steps = [_step("read: interview rounds with an occupation variable", rows, "kept")]
+    rows = _with_states(rows, values)
+    rows, dropped = _sift(rows, settings.states)
+    if not rows.height:
+        raise LaborLLMError(f"{settings.files[0]}: no person-year has a usable occupation; draw the extract again")
+    rows = _with_education(rows, values)
+    people = _people(values)
+    rows = rows.join(people, on=PERSON, how="left", maintain_order="left")
+    steps += [*dropped, *_recoded(rows, values), _step("kept: person-years with an occupation", rows, "kept")]
+    names = (PERSON, "year", "occupation", "education", *FIXED_CONCEPTS, "weight")
+    table = rows.select(name for name in names if name in rows.columns)
+    source = ", ".join(path.name for path in settings.files)
+    return careers_from_frame(table, _closed_list(rows), source=source, survey="NLSY79", flow=steps)
+
+
+@cache
+def _variable_table() -> dict[str, tuple[str, str]]:
+    """Reference number, or question name with its year -> concept and year."""
+    path = Path(__file__).with_name("data") / "nlsy79_variables.csv"
+    meaning: dict[str, tuple[str, str]] = {}
+    for concept, year, reference, questions in pl.read_csv(path, infer_schema=False).iter_rows():
+        names = [f"{question_key(question)}_{year}" for question in (questions or "").split()]
+        meaning |= dict.fromkeys([*names, *([reference] if reference else [])], (concept, year))
+    return meaning
+
+
+def _concept_years(variable: Variable) -> set[tuple[str, str]]:
+    """The concept and year that a variable measures; empty where it is none of the table."""
+    meaning = _variable_table()
+    return {meaning[name] for name in variable.names if name in meaning}
+
+
+def _values(extract: Extract) -> pl.DataFrame:
+    """Columns person, concept, year (text as in the table) and value; one row per person and variable."""
+    found: dict[tuple[str, str], list[Variable]] = {}
+    for variable in extract.variables:
+        for concept_year in _concept_years(variable):
+            found.setdefault(concept_year, []).append(variable)
+    parts = [
+        extract.table.select(
+            PERSON,
+            pl.lit(concept).alias("concept"),
+            pl.lit(year).alias("year"),
+            agreed_column(extract, variables, "value"),
+        ).drop_nulls("value")
+        for (concept, year), variables in found.items()
+    ]
+    schema = {PERSON: pl.Int64, "concept": pl.String, "year": pl.String, "value": pl.Int64}
+    return pl.concat([pl.DataFrame(schema=schema), *parts])
+
+
+def _concept(values: pl.DataFrame, concept: str) -> pl.DataFrame:
+    """Columns person, year (int32) and the concept's value."""
+    part = values.filter(pl.col("concept") == concept)
+    return part.select(PERSON, pl.col("year").cast(pl.Int32), pl.col("value").alias(concept))
+
+
+def _has(values: pl.DataFrame, concept: str) -> bool:
+    return bool((values["concept"] == concept).any())
+
+
+def _interviews(values: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
+    """Columns person, year, code, census and job (occ1990dd): a row per person and round, Census 1980 codes first."""
+    parts = []
+    for census in (1980, 1970):
+        part = _concept(values, f"occupation_{census}").rename({f"occupation_{census}": "code"})
+        jobs = map_codes(part["code"], census).alias("job")
+        parts.append(part.with_columns(jobs, census=pl.lit(census, dtype=pl.Int32)))
+    rows = pl.concat(parts).unique([PERSON, "year"], keep="first", maintain_order=True).sort(PERSON, "year")
+    if not rows.height:
+        names = ", ".join(path.name for path in files)
+        raise LaborLLMError(
+            f"{names}: no occupation among the variables; add an extract with CPSOCC80 (1982-2000) or CPSOCC70 "
+            f"(1979-1993), question names in its header (CPSOCC80_1982) or a codebook beside it"
+        )
+    return rows
+
+
+def _with_states(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+    """Adds state: what a person without a coded job does, one of STATES, "employed" or "armed_forces"."""
+    for concept in ("enrollment", *STATUS):
+        rows = rows.join(_concept(values, concept), on=[PERSON, "year"], how="left", maintain_order="left")
+    by_status = [
+        pl.col(concept).replace_strict(list(words), list(words.values()), default=None, return_dtype=pl.String)
+        for concept, words in STATUS.items()
+    ]
+    enrolled = pl.when(pl.col("enrollment").is_in(ENROLLED)).then(pl.lit("in_education"))
+    return rows.with_columns(state=pl.coalesce(enrolled, *by_status, pl.lit("not_working")))
+
+
+def _sift(rows: pl.DataFrame, states: bool) -> tuple[pl.DataFrame, list[Step]]:
+    """The rows with an occupation, and a step for each reason why the others have none."""
+    code, jobless = pl.col("code"), pl.col("code") == NO_JOB
+    unmapped = rows.filter((code >= 0) & pl.col("job").is_null())
+    reasons = [
+        ("no interview (-5)", rows.filter(code == NO_INTERVIEW)),
+        (
+            "invalid, unknown or refused occupation (-1 to -3)",
+            rows.filter((code < 0) & ~jobless & (code != NO_INTERVIEW)),
+        ),
+        (f"code maps to no occupation ({_most_frequent(unmapped)})", unmapped),
+    ]
+    if states:
+        reasons += [
+            ("employed by status, without a coded job", rows.filter(jobless & (pl.col("state") == "employed"))),
+            ("in the armed forces, without a coded job", rows.filter(jobless & (pl.col("state") == "armed_forces"))),
+        ]
+    else:
+        reasons.append(("interviewed without a job (-4), states are not asked for", rows.filter(jobless)))
+    steps = [_step(f"dropped: {reason}", part, "dropped") for reason, part in reasons if part.height]
+    has_state = jobless & pl.col("state").is_in(list(STATES)) & states
+    occupation = pl.when(code >= 0).then(pl.col("job")).when(has_state).then(pl.col("state"))
+    return rows.with_columns(occupation=occupation).drop_nulls("occupation"), steps
+
+
+def _most_frequent(unmapped: pl.DataFrame, most: int = 5) -> str:
+    """The codes that map nowhere, most frequent first, e.g. "Census 1980: 999 43 times, 590 26 times, 62 others"."""
+    texts = []
+    for (census,), part in unmapped.group_by("census", maintain_order=True):
+        counts = part.group_by("code").len().sort(["len", "code"], descending=[True, False])
+        named = [f"{code} {count} times" for code, count in counts.head(most).iter_rows()]
+        others = [f"{counts.height - most} other codes"] if counts.height > most else []
+        texts.append(f"Census {census}: {', '.join(named + others)}")
+    return "; ".join(texts)
+
+
+def _with_education(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+    """Adds education, the level of the last grade known up to the year, and grade_year, the year it was asked."""
+    grade = pl.col("grade")
+    grades = _concept(values, "grade").filter(grade.is_in(list(LEVEL_OF_GRADE)))
+    levels = grade.replace_strict(list(LEVEL_OF_GRADE), list(LEVEL_OF_GRADE.values()), return_dtype=pl.String)
+    levelled = grades.select(PERSON, "year", education=levels, grade_year="year").sort("year")
+    joined = rows.sort("year").join_asof(levelled, on="year", by=PERSON, strategy="backward", check_sortedness=False)
+    return joined.sort(PERSON, "year")
+
+
+def _people(values: pl.DataFrame) -> pl.DataFrame:
+    """Columns person, gender, ethnicity, region, birth_year (null where unknown), and weight if the files have it."""
+    people = values.select(pl.col(PERSON).unique())
+    for name, words in WORDS.items():
+        known = _first_known(values, FIXED_CONCEPTS[name], list(words))
+        word = pl.col("value").replace_strict(list(words), list(words.values()), return_dtype=pl.String)
+        people = people.join(known.select(PERSON, word.alias(name)), on=PERSON, how="left")
+    births = values.filter((pl.col("concept") == "birth_year") & (pl.col("value") > 0))
+    year = pl.col("value") + pl.when(pl.col("value") < 100).then(1900).otherwise(0)
+    people = people.join(births.select(PERSON, year.alias("birth_year")), on=PERSON, how="left")
+    if _has(values, "weight"):
+        weights = values.filter((pl.col("concept") == "weight") & (pl.col("value") >= 0))
+        people = people.join(weights.select(PERSON, weight=pl.col("value") / 100), on=PERSON, how="left")
+    return people
+
+
+def _first_known(values: pl.DataFrame, concept: str, allowed: list[int]) -> pl.DataFrame:
+    """Columns person, year (text) and value: each person's first value among those allowed."""
+    known = values.filter((pl.col("concept") == concept) & pl.col("value").is_in(allowed))
+    return known.sort("year").group_by(PERSON).agg(pl.col("year").first(), pl.col("value").first())
+
+
+def _recoded(rows: pl.DataFrame, values: pl.DataFrame) -> list[Step]:
+    """Steps for what was put in place of an answer, and for what is left missing."""
+    steps = []
+    for state, title in STATES.items():
+        steps.append(_step(f"recoded: no job (-4) to {title}", rows.filter(pl.col("occupation") == state), "recoded"))
+    carried = rows.filter(pl.col("grade_year") < pl.col("year"))
+    steps.append(_step("recoded: education carried forward from an earlier round", carried, "recoded"))
+    first = _first_known(values, "region", list(REGION))
+    later = first.filter(pl.col("year") > pl.col("year").min())
+    regions = rows.filter(pl.col(PERSON).is_in(later[PERSON].implode()))
+    steps.append(_step("recoded: region first known after the first round", regions, "recoded"))
+    white = rows.filter(pl.col("ethnicity") == "white")
+    steps.append(_step("recoded: non-black, non-hispanic to white", white, "recoded"))
+    for name in ("education", *FIXED_CONCEPTS):
+        why = "" if _has(values, FIXED_CONCEPTS.get(name, "grade")) else ", for which the files have no variable"
+        steps.append(_step(f"left missing: {name}{why}", rows.filter(pl.col(name).is_null()), "recoded"))
+    return [step for step in steps if step.person_years]
+
+
+def _closed_list(rows: pl.DataFrame) -> Occupations:
+    """The occupations that the census codes can reach, then the states that occur."""
+    present = set(rows["occupation"].unique())
+    states = [state for state in STATES if state in present]
+    reachable = {code for census in rows["census"].unique() for code in crosswalk(census).values()}
+    return occ1990dd(states).restrict(reachable | set(states))
+
+
+def _step(what: str, rows: pl.DataFrame, kind: str) -> Step:
+    return Step(what, people=rows[PERSON].n_unique(), person_years=rows.height, kind=kind)

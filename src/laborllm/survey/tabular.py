@@ -1,0 +1,217 @@
+"""A user's own person-year table (CSV, Parquet, Stata) -> Careers."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from laborllm.errors import LaborLLMError
+from laborllm.settings import Settings
+from laborllm.survey.careers import COLUMNS, Careers, Step, careers_from_frame
+from laborllm.survey.occupations import Occupations, occ1990dd
+
+THREE_STATES = ("unemployed", "not_in_labor_force", "in_education")
+EXTENSIONS = (".csv", ".parquet", ".dta")
+WORDS = ("education", "gender", "ethnicity", "region", "survey", "split")
+"""Columns of which a labelled Stata value is read as its label; of all others, occupations too, the value counts."""
+
+
+class TableSettings(Settings):
+    """A person-year table of one's own: ``[survey] source = "table"``.
+
+    Attributes:
+        files: one or more tables with the same columns, stacked; the extension (.csv, .parquet, .dta) names the format.
+        survey: the population's name, where the table has no column ``survey``.
+        columns: our column name -> theirs; not needed for columns that bear our name.
+        occupations: CSV with the columns code, title and, if wanted, group: the whole closed list, states included.
+            Default: occ1990dd and the states unemployed, not_in_labor_force and in_education (and not_working, where
+            the table has it).
+    """
+
+    source: Literal["table"] = "table"
+    files: tuple[Path, ...]
+    survey: str = "survey"
+    columns: dict[str, str] = {}
+    occupations: Path | None = None
+
+
+def read_table(settings: TableSettings) -> Careers:
+    """Read, rename and check the table.
+
+    Raises:
+        LaborLLMError: a file is missing, empty, of another format or ragged; the mapping names a column that is not
+            there; or the rows are no careers (see ``careers_from_frame``). The message names the file.
+    """
+    _require_mapping(settings)
+    words = {settings.columns.get(name, name) for name in WORDS}
+    frames = [rename(read_frame(file, words), settings.columns, file) for file in settings.files]
+    if settings.occupations is None:
+        occupations = _standard_list(frames)
+    else:
+        occupations = read_occupations(settings.occupations)
+    each = [
+        careers_from_frame(frame, occupations, source=str(file), survey=settings.survey)
+        for file, frame in zip(settings.files, frames, strict=True)
+    ]
+    steps = [
+        Step(f"read from {file.name}", careers.people, len(careers))
+        for file, careers in zip(settings.files, each, strict=True)
+    ]
+    stacked = pl.concat([careers.table for careers in _same_person_type(each)], how="diagonal")
+    source = " + ".join(str(file) for file in settings.files)
+    return careers_from_frame(stacked, occupations, source=source, survey=settings.survey, flow=steps)
+
+
+def read_frame(file: Path, words: Collection[str] = ()) -> pl.DataFrame:
+    """Read one table as it stands; in a CSV, columns with leading zeros ("007") stay text.
+
+    Args:
+        file: .csv, .parquet or .dta.
+        words: columns of which the labels count, where a Stata file has labels.
+
+    Raises:
+        LaborLLMError: the file is missing, empty, ragged, of an unknown extension or not of the format it names.
+    """
+    if not file.is_file():
+        raise LaborLLMError(f"{file}: no such file; check the path, which is relative to the study file")
+    if file.stat().st_size == 0:
+        raise LaborLLMError(f"{file}: the file is empty; give a table with a header and at least one row")
+    match file.suffix.lower():
+        case ".csv":
+            frame = _read_csv(file)
+        case ".parquet":
+            frame = _read_parquet(file)
+        case ".dta":
+            frame = _read_stata(file, words)
+        case suffix:
+            raise LaborLLMError(f"{file}: extension {suffix!r} is none of {', '.join(EXTENSIONS)}; convert the table")
+    if not frame.height:
+        raise LaborLLMError(f"{file}: has a header but no rows; give at least one person-year")
+    return frame
+
+
+def rename(frame: pl.DataFrame, columns: dict[str, str], file: Path) -> pl.DataFrame:
+    """Keep the columns we know under our names; a mapped column goes before one that bears our name.
+
+    Raises:
+        LaborLLMError: the mapping names a column that the file has not.
+    """
+    for ours, theirs in columns.items():
+        if theirs not in frame.columns:
+            raise LaborLLMError(
+                f"{file}: column {theirs!r}, which survey.columns maps to {ours}, is not there; "
+                f"the columns are {', '.join(frame.columns)}"
+            )
+    theirs_of = {name: columns.get(name, name) for name in COLUMNS}
+    return frame.select(pl.col(theirs).alias(ours) for ours, theirs in theirs_of.items() if theirs in frame.columns)
+
+
+def read_occupations(file: Path) -> Occupations:
+    """Read a closed list of one's own: CSV with code, title and, if wanted, group.
+
+    Raises:
+        LaborLLMError: the file is missing, empty or ragged, lacks a column, or an entry is blank or stands twice.
+    """
+    if file.suffix.lower() != ".csv":
+        raise LaborLLMError(
+            f"{file}: a list of occupations is a .csv with the columns code, title and, if wanted, group"
+        )
+    frame = read_frame(file)
+    for name in ("code", "title"):
+        if name not in frame.columns:
+            raise LaborLLMError(f"{file}: column {name!r} is missing; the columns are {', '.join(frame.columns)}")
+    group = pl.col("group").fill_null("") if "group" in frame.columns else pl.lit("").alias("group")
+    listing = frame.select(pl.col("code", "title").fill_null(""), group)
+    try:
+        return Occupations(*(tuple(listing[name]) for name in ("code", "title", "group")))
+    except LaborLLMError as error:
+        raise LaborLLMError(f"{file}: {error}") from error
+
+
+def _require_mapping(settings: TableSettings) -> None:
+    if not settings.files:
+        raise LaborLLMError("survey.files is empty; name at least one .csv, .parquet or .dta file")
+    unknown = [ours for ours in settings.columns if ours not in COLUMNS]
+    if unknown:
+        raise LaborLLMError(f"survey.columns maps {unknown[0]!r}, which is none of {', '.join(COLUMNS)}")
+
+
+def _standard_list(frames: list[pl.DataFrame]) -> Occupations:
+    not_working = any(
+        frame["occupation"].cast(pl.String).eq("not_working").any() for frame in frames if "occupation" in frame.columns
+    )
+    return occ1990dd(states=(*THREE_STATES, "not_working") if not_working else THREE_STATES)
+
+
+def _same_person_type(each: list[Careers]) -> list[Careers]:
+    """Ids that are numbers in one file and text in another are text in all."""
+    if len({careers.table["person"].dtype.is_integer() for careers in each}) == 1:
+        return each
+    text = pl.col("person").cast(pl.String)
+    return [Careers(careers.table.with_columns(text), careers.occupations) for careers in each]
+
+
+def _read_csv(file: Path) -> pl.DataFrame:
+    _require_rectangle(file)
+    try:
+        frame = pl.read_csv(file, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise LaborLLMError(f"{file}: cannot be read as CSV ({reason}); write it as comma-separated UTF-8") from error
+    return frame.with_columns(_whole_if_plain(column) for column in frame)
+
+
+def _require_rectangle(file: Path) -> None:
+    """polars fills short rows with nulls without a word; we say so."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.reader(stream)
+            header = next(rows, [])
+            for number, row in enumerate(rows, start=1):
+                if len(row) != len(header):
+                    raise LaborLLMError(
+                        f"{file}, row {number}: has {len(row)} values, the header has {len(header)}; "
+                        f"quote values that hold commas, and remove empty lines"
+                    )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LaborLLMError(f"{file}: cannot be read as CSV ({error}); write it as comma-separated UTF-8") from error
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise LaborLLMError(f"{file}: column {twice[0]!r} stands twice in the header; rename one")
+
+
+def _whole_if_plain(column: pl.Series) -> pl.Series:
+    """Text that writes whole numbers as we would becomes numbers, so that people sort by number; "007" stays text."""
+    numbers = column.cast(pl.Int64, strict=False)
+    plain = (numbers.cast(pl.String) == column).fill_null(False) | column.is_null()
+    return numbers if plain.all() and numbers.count() else column
+
+
+def _read_parquet(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, hive_partitioning=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LaborLLMError(f"{file}: cannot be read as Parquet; write it again or give a .csv") from error
+
+
+def _read_stata(file: Path, words: Collection[str]) -> pl.DataFrame:
+    """Values, but of the columns ``words`` the labels where there are any; an empty text is Stata's missing value."""
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401 - pandas hands its columns over through it
+    except ImportError as error:
+        raise LaborLLMError(f"{file}: Stata files need pandas; run `pip install laborllm[stata]`") from error
+    try:
+        values = pd.read_stata(file, convert_categoricals=False)
+        chosen = [name for name in values.columns if name in words]
+        labels = pd.read_stata(file, columns=chosen) if chosen else values[[]]
+    except (OSError, ValueError) as error:
+        raise LaborLLMError(f"{file}: cannot be read as Stata ({error}); save it again or give a .csv") from error
+    labelled = [name for name in chosen if isinstance(labels[name].dtype, pd.CategoricalDtype)]
+    texts = [
+        pl.Series(name, labels[name].astype("string").tolist(), dtype=pl.String, strict=False) for name in labelled
+    ]
+    frame = pl.from_pandas(values).with_columns(texts)
+    return frame.with_columns(pl.col(pl.String).replace("", None))
