@@ -181,25 +181,19 @@ def stage_bars() -> "Iterator[StageProgress]":
             tasks[stage] = (task, done)
             bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
-        yield show
+        try:
+            yield show
+        except KeyboardInterrupt:
+            messages.print("stopped; the same command goes on where it stopped", highlight=False)
+            raise typer.Exit(130) from None
 
 
 def main() -> None:
     """Run the command line; a known error is one line and exit code 1."""
     try:
-        app(standalone_mode=False)
+        app()
     except LaborLLMError as error:
         if "--debug" in sys.argv:
             raise
         messages.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except (KeyboardInterrupt, typer.Abort):
-        messages.print("stopped; the same command goes on where it stopped", highlight=False)
-        sys.exit(130)
-    except typer.Exit as finished:
-        sys.exit(finished.exit_code)
-    except OSError as error:
-        if "--debug" in sys.argv:
-            raise
-        messages.print(f"error: {error.filename or ''}: {error.strerror or error}", markup=False, soft_wrap=True)
         sys.exit(1)

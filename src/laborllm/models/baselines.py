@@ -40,6 +40,8 @@ class TransitionFrequencies:
     never saw as a previous one the answer is the marginal.
     """
 
+    description = "First-order transition frequencies between occupations, shrunk towards the marginal; no covariates."
+
     def __init__(self, settings: TransitionSettings | None = None) -> None:
         self.settings = settings or TransitionSettings()
         if not self.settings.weights or min(self.settings.weights) <= 0:

@@ -32,6 +32,8 @@ class Oracle:
         survey: the settings that simulated the careers.
     """
 
+    description = "The probabilities that generated the population, latent types filtered exactly: no model can do better."
+
     def __init__(self, survey: SimulatedSettings) -> None:
         self.survey = survey
         self.world = build_world(survey)

@@ -77,7 +77,7 @@ class Plot:
         alt: what a reader who cannot see it must know.
         frame: the plotted data.
         figure: the drawing.
-        half: whether two stand side by side on a wide page.
+        wide: whether it needs more than the width of a telephone and scrolls there.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Plot:
     alt: str
     frame: pl.DataFrame
     figure: Figure
-    half: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)

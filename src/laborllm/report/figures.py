@@ -67,7 +67,7 @@ def _listed(estimates: Mapping[str, Estimate]) -> str:
 def perplexity_plot(run: RunFolder) -> Plot:
     """Perplexity of each model, normalised filled and raw hollow."""
     normalised, raw = run.estimates("perplexity"), run.estimates("perplexity_raw")
-    figure = Figure(figsize=(6.6, 0.75 + 0.36 * len(run.models)), layout="constrained")
+    figure = Figure(figsize=(4.9, 0.75 + 0.36 * len(run.models)), layout="constrained")
     axes = figure.add_subplot()
     log_axis(axes, [*normalised.values(), *raw.values()])
     rows(axes, labels(run, run.models))
@@ -99,7 +99,7 @@ def attainable_plot(run: RunFolder) -> Plot | None:
     models = [model for model in run.models if model in run.shares]
     if not models:
         return None
-    figure = Figure(figsize=(6.6, 0.75 + 0.34 * len(models)), layout="constrained")
+    figure = Figure(figsize=(4.9, 0.75 + 0.34 * len(models)), layout="constrained")
     axes = figure.add_subplot()
     rows(axes, labels(run, models))
     for place, model in enumerate(models):
@@ -133,7 +133,7 @@ def differences_plot(run: RunFolder) -> Plot | None:
     if not panels:
         return None
     height = 0.75 * len(panels) + 0.3 * sum(map(len, panels.values()))
-    figure = Figure(figsize=(6.6, 0.4 + height), layout="constrained")
+    figure = Figure(figsize=(4.9, 0.4 + height), layout="constrained")
     _layout(figure, h_pad=0.09)
     ratios = [len(models) + 1 for models in panels.values()]
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
@@ -198,6 +198,7 @@ def transition_plot(run: RunFolder) -> Plot | None:
         alt=f"Dot plots of perplexity by type of transition. {listed}.",
         frame=_frame(flat, ("subset", "model")),
         figure=figure,
+        wide=True,
     )
 
 
@@ -233,7 +234,6 @@ def group_plot(run: RunFolder, covariate: str) -> Plot | None:
         alt=f"Dot plot of perplexity by {name}. {listed}.",
         frame=_frame(shown, ("group", "model")),
         figure=_draw_groups(run, kept, models, shown),
-        half=True,
     )
 
 
@@ -267,9 +267,9 @@ def reliability_plot(run: RunFolder, task: str) -> Plot | None:
     models = [model for model in run.models if model in set(data["model"].to_list())][:MOST_PANELS]
     if not models:
         return None
-    columns = 2 if len(models) == 4 else min(3, len(models))
+    columns = min(len(models), 2 if len(models) <= 4 else 3)
     lines = -(-len(models) // columns)
-    figure = Figure(figsize=(0.5 + 2.3 * columns, 0.5 + 2.35 * lines), layout="constrained")
+    figure = Figure(figsize=(0.4 + 2.25 * columns, 0.5 + 2.35 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, model in zip(panels, models, strict=False):
         _reliability_panel(axes, data.filter(pl.col("model") == model), looks(run)[model])
@@ -290,6 +290,7 @@ def reliability_plot(run: RunFolder, task: str) -> Plot | None:
         alt=f"Reliability diagrams of {TASKS[task]}. Largest gap between predicted and observed: {listed}.",
         frame=data.filter(pl.col("model").is_in(models)),
         figure=figure,
+        wide=columns > 2,
     )
 
 

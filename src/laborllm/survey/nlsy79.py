@@ -9,10 +9,11 @@ at hand prints one (CPSOCC80 except 1993, the employment status recode), the que
 - Without a coded job (-4): in education if enrolled on May 1 of the year (ENROLLMTREV 2 high school or 3 college);
   else unemployed or not in the labor force by the employment status recode, which the survey has for 1979-1998 and
   2006 (ESR, ESR_KEY: 1-2 employed, 3 unemployed, 4-7 out of the labor force, 8 armed forces; ESR_COL: 1, 2, 3, 4 in
-  that order; as the survey documents them, not checked against a codebook here); else not working.
+  that order); else not working. No extract with the recode was at hand: check its names and codes against your
+  codebook.
 - Education: highest grade completed as of May 1, revised (HGCREV), the last one known up to the year.
-- Ethnicity: the screener's three cohorts (SAMPLE_RACE). Its "non-black, non-hispanic" is called "white" as LABOR-LLM's
-  résumés do; it holds some people whom the census would call otherwise.
+- Ethnicity: the screener's three cohorts (SAMPLE_RACE). Its "non-black, non-hispanic" is called "white", the
+  word of the résumé template; it holds some people whom the census would call otherwise.
 - Region: the first one known, one value a person. Birth year: as given in 1979. Weight: sampling weight of 1979,
   people represented.
 """
