@@ -163,8 +163,8 @@ def shrunk(counts: np.ndarray, weight: float) -> np.ndarray:
         probabilities, shape (origins, destinations); each row sums to 1 and holds no zero.
 
     Examples:
-        >>> shrunk(np.array([[3.0, 0.0], [0.0, 1.0]]), 1.0).round(2).tolist()
-        [[0.93, 0.07], [0.35, 0.65]]
+        >>> shrunk(np.array([[3.0, 0.0], [0.0, 1.0]]), 1.0).round(3).tolist()
+        [[0.925, 0.075], [0.35, 0.65]]
     """
     marginal = counts.sum(axis=0) + FLOOR
     marginal /= marginal.sum()

@@ -242,7 +242,7 @@ def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     vectors = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
 
 
 def _share_of_peak(step: int, steps: int, settings: TrainingSettings) -> float:

@@ -38,11 +38,11 @@ class TrainingSettings(Settings):
 
 
 SCRATCH_TRAINING = TrainingSettings(
-    epochs=12,
+    epochs=8,
     learning_rate=2e-3,
-    batch=64,
+    batch=32,
     schedule="cosine",
-    warmup=0.1,
+    warmup=0.05,
     weight_decay=0.1,
     dropout=0.1,
     patience=3,

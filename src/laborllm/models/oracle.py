@@ -32,7 +32,9 @@ class Oracle:
         survey: the settings that simulated the careers.
     """
 
-    description = "The probabilities that generated the population, latent types filtered exactly: no model can do better."
+    description = (
+        "The probabilities that generated the population, latent types filtered exactly: no model can do better."
+    )
 
     def __init__(self, survey: SimulatedSettings) -> None:
         self.survey = survey

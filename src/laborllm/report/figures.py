@@ -1,5 +1,6 @@
 """The figures: dots with intervals, and reliability diagrams."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from laborllm.report.drawing import (
     shortened,
 )
 from laborllm.report.folder import RunFolder, value_of
-from laborllm.report.numbers import Estimate, percent, perplexity
+from laborllm.report.numbers import Estimate, decimals_of, fixed, percent, perplexity
 from laborllm.report.results import SUBSETS, TASKS
 
 MOST_MODELS, MOST_GROUPS, MOST_PANELS = 6, 12, 12
@@ -60,8 +61,8 @@ def _frame(found: Mapping[Key, Estimate], names: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(values, schema=schema, orient="row")
 
 
-def _listed(estimates: Mapping[str, Estimate]) -> str:
-    return ", ".join(f"{name} {perplexity(e.value)}" for name, e in estimates.items())
+def _listed(estimates: Mapping[str, Estimate], models: Sequence[str]) -> str:
+    return ", ".join(f"{model} {perplexity(estimates[model].value)}" for model in models if model in estimates)
 
 
 def perplexity_plot(run: RunFolder) -> Plot:
@@ -88,7 +89,7 @@ def perplexity_plot(run: RunFolder) -> Plot:
         name="perplexity",
         title="Perplexity of each model",
         caption=f"Further left is better; bars are {run.ci}.{hollow}{floor}",
-        alt=f"Dot plot of test perplexity with intervals, best first: {_listed(shown)}.",
+        alt=f"Dot plot of test perplexity with intervals, best first: {_listed(shown, run.models)}.",
         frame=_frame(found, ("metric", "model")),
         figure=figure,
     )
@@ -165,10 +166,11 @@ def _difference_panel(run: RunFolder, axes: Axes, found: Mapping[str, Estimate])
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     for place, (model, estimate) in enumerate(found.items()):
         dot(axes, place, estimate, looks(run)[model], hollow=not estimate.excludes_zero)
-    sizes = [abs(e.value) for e in found.values() if e.value and abs(e.value) != float("inf")]
-    if sizes and max(sizes) > 60 * min(sizes):
-        axes.set_xscale("symlog", linthresh=10 * min(sizes))
-        axes.set_xlabel("Symmetric log scale: distances far from zero are compressed")
+    sizes = sorted(abs(e.value) for e in found.values() if e.value and math.isfinite(e.value))
+    if sizes and sizes[-1] > 15 * sizes[len(sizes) // 2]:
+        axes.set_xscale("symlog", linthresh=10.0 ** math.floor(math.log10(sizes[len(sizes) // 2])))
+        axes.xaxis.set_major_formatter(lambda value, _: fixed(value, decimals_of(value, 1)))
+        axes.set_xlabel("Symmetric log scale")
 
 
 def transition_plot(run: RunFolder) -> Plot | None:
@@ -189,7 +191,7 @@ def transition_plot(run: RunFolder) -> Plot | None:
                 dot(axes, place, estimates[model], looks(run)[model])
         axes.set_title(SUBSETS[subset].capitalize())
     figure.supxlabel("Test perplexity, log scale (scales differ)", fontsize=9)
-    listed = "; ".join(f"{SUBSETS[subset]}: {_listed(estimates)}" for subset, estimates in found.items())
+    listed = "; ".join(f"{SUBSETS[subset]}: {_listed(estimates, models)}" for subset, estimates in found.items())
     flat = {(subset, model): e for subset, estimates in found.items() for model, e in estimates.items()}
     return Plot(
         name="by_transition",
@@ -222,11 +224,13 @@ def group_plot(run: RunFolder, covariate: str) -> Plot | None:
     shown = {(group, model): found[group][model] for group in kept for model in models if model in found[group]}
     left_out = len(groups) - len(kept)
     many = f" The {len(kept)} largest of {len(groups)} groups; the table has all." if left_out else ""
-    some = f" The {len(models)} best models; the table has all." if len(models) < len(found[kept[0]]) else ""
-    name = covariate.replace("_", " ")
-    listed = "; ".join(
-        f"{value_of(group)}: {_listed({m: e for m, e in found[group].items() if m in models})}" for group in kept
+    some = (
+        f" Shown: the {len(models)} of {len(found[kept[0]])} models that matter most (floor, baseline, best others)."
+        if len(models) < len(found[kept[0]])
+        else ""
     )
+    name = covariate.replace("_", " ")
+    listed = "; ".join(f"{value_of(group)}: {_listed(found[group], models)}" for group in kept)
     return Plot(
         name="by_group_" + "".join(letter if letter.isalnum() else "_" for letter in covariate),
         title=f"Perplexity by {name}",

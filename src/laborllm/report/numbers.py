@@ -60,7 +60,7 @@ def decimals_of(value: float, digits: int = 3) -> int:
         (2, 4, 0)
     """
     if not math.isfinite(value) or value == 0:
-        return 2
+        return digits - 1
     return min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), 6)
 
 

@@ -11,6 +11,8 @@ from laborllm.report.numbers import Estimate, fixed, interval, percent, perplexi
 
 LONG = 18
 """Rows above which a table scrolls inside the page."""
+TEX_COLUMNS = 7
+"""Columns above which a LaTeX table is shrunk to the width of the page."""
 
 
 @dataclass(frozen=True)
@@ -129,20 +131,21 @@ def as_tex(table: Table) -> str:
     """A LaTeX table (needs booktabs); standard errors stand in parentheses under the estimates."""
     align = "".join("l" if place < table.words else "r" for place in range(len(table.head)))
     body = [line for row in table.rows for line in _tex_lines(row)]
+    wide = len(table.head) > TEX_COLUMNS
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            f"% needs \\usepackage{{booktabs{',graphicx' if wide else ''}}}",
             "\\begin{table}[htbp]",
             "\\centering",
             f"\\caption{{{tex_escape(table.title)}}}",
             f"\\label{{tab:{table.name}}}",
-            f"\\begin{{tabular}}{{{align}}}",
+            ("\\resizebox{\\textwidth}{!}{" if wide else "") + f"\\begin{{tabular}}{{{align}}}",
             "\\toprule",
             " & ".join(tex_escape(head) for head in table.head) + " \\\\",
             "\\midrule",
             *body,
             "\\bottomrule",
-            "\\end{tabular}",
+            "\\end{tabular}" + ("}" if wide else ""),
             f"\\par\\medskip\\footnotesize\\raggedright {tex_escape(_tex_note(table))}",
             "\\end{table}",
             "",

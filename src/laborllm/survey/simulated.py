@@ -86,7 +86,7 @@ def simulate(settings: SimulatedSettings) -> Careers:
 
 
 def latent_types(settings: SimulatedSettings) -> np.ndarray:
-    """The latent type of person 1, 2, …: what no model may see; shape (people,)."""
+    """The latent type that no model may see: entry p - 1 is person p's, interviewed or not; shape (people drawn,)."""
     return draw_population(settings, build_world(settings), _people_rng(settings)).type
 
 
@@ -96,14 +96,19 @@ def true_log_probabilities(world: World, careers: Careers, *, types: np.ndarray)
     Args:
         world: the parameters.
         careers: careers of the survey population, whole histories, every covariate known.
-        types: the latent type of each person, shape (people,).
+        types: the latent type of each person of the careers, shape (people,).
 
     Returns:
         nats, float64, shape (person_years, occupations); exp of each row sums to 1.
 
     Raises:
-        LaborLLMError: the list of occupations is not the world's, or a covariate is missing or unknown to it.
+        LaborLLMError: the list of occupations is not the world's, a covariate is missing or unknown to it, or there
+            is not one type a person.
     """
+    if len(types) != careers.people:
+        raise LaborLLMError(
+            f"{len(types)} types for {careers.people} people; index latent_types(settings) by person - 1"
+        )
     scores = logits(world, situations(world, careers))
     return with_type(world, scores, previous=careers.previous, types=types[careers.person_of_row])
 

@@ -2,10 +2,12 @@
 
 import csv
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
+from pydantic import Field
 
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
@@ -33,7 +35,7 @@ class TableSettings(Settings):
     source: Literal["table"] = "table"
     files: tuple[Path, ...]
     survey: str = "survey"
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     occupations: Path | None = None
 
 
@@ -47,10 +49,8 @@ def read_table(settings: TableSettings) -> Careers:
     _require_mapping(settings)
     words = {settings.columns.get(name, name) for name in WORDS}
     frames = [rename(read_frame(file, words), settings.columns, file) for file in settings.files]
-    if settings.occupations is None:
-        occupations = _standard_list(frames)
-    else:
-        occupations = read_occupations(settings.occupations)
+    listed = settings.occupations
+    occupations = _standard_list(frames) if listed is None else read_occupations(listed)
     each = [
         careers_from_frame(frame, occupations, source=str(file), survey=settings.survey)
         for file, frame in zip(settings.files, frames, strict=True)
@@ -198,11 +198,11 @@ def _read_parquet(file: Path) -> pl.DataFrame:
 
 def _read_stata(file: Path, words: Collection[str]) -> pl.DataFrame:
     """Values, but of the columns ``words`` the labels where there are any; an empty text is Stata's missing value."""
-    try:
-        import pandas as pd
-        import pyarrow  # noqa: F401 - pandas hands its columns over through it
-    except ImportError as error:
-        raise LaborLLMError(f"{file}: Stata files need pandas; run `pip install laborllm[stata]`") from error
+    absent = [name for name in ("pandas", "pyarrow") if find_spec(name) is None]
+    if absent:
+        raise LaborLLMError(f"{file}: Stata files need {absent[0]}; run `pip install laborllm[stata]`")
+    import pandas as pd
+
     try:
         values = pd.read_stata(file, convert_categoricals=False)
         chosen = [name for name in values.columns if name in words]

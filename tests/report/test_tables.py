@@ -1,0 +1,114 @@
+"""Tables agree with evaluation.csv in all three forms."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from laborllm.report.folder import read_run
+from laborllm.report.numbers import Estimate, perplexity
+from laborllm.report.page import write_report
+from laborllm.report.results import differences_table, main_table, pairs_of
+from laborllm.report.tables import Cell, Table, as_markdown, as_tex, tex_escape
+
+from .conftest import MODELS, write_run
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("run") / "out")
+    write_report(folder)
+    return folder
+
+
+def test_every_table_has_three_forms(out: Path) -> None:
+    names = {path.stem for path in (out / "tables").iterdir()}
+    assert {"main", "attainable", "differences", "by_transition", "by_group", "event_move", "sample_flow"} <= names
+    assert {"split", "occupations", "examples", "inputs", "stages"} <= names
+    assert {path.name for path in (out / "tables").iterdir()} == {
+        f"{n}.{s}" for n in names for s in ("csv", "md", "tex")
+    }
+
+
+def test_main_table_is_evaluation_csv(out: Path) -> None:
+    evaluation = pl.read_csv(out / "evaluation.csv").filter(pl.col("subset") == "all", pl.col("group") == "all")
+    main = pl.read_csv(out / "tables" / "main.csv")
+    markdown, tex = ((out / "tables" / f"main.{suffix}").read_text() for suffix in ("md", "tex"))
+    for metric in ("perplexity", "perplexity_raw", "accuracy", "top5", "top10", "log_mass"):
+        rows = evaluation.filter(pl.col("metric") == metric, pl.col("task") == "occupation")
+        both = rows.join(main, on="model")
+        assert both.height == rows.height > 0
+        assert both["estimate"].to_list() == both[metric].to_list()
+        assert both["ci_low"].to_list() == both[f"{metric}_ci_low"].to_list()
+        if metric.startswith("perplexity"):
+            for value in rows["estimate"]:
+                assert perplexity(value) in markdown
+                assert perplexity(value) in tex
+
+
+def test_group_table_holds_every_group(out: Path) -> None:
+    evaluation = pl.read_csv(out / "evaluation.csv").filter(
+        pl.col("group") != "all", pl.col("metric") == "perplexity", pl.col("task") == "occupation"
+    )
+    groups = pl.read_csv(out / "tables" / "by_group.csv")
+    both = evaluation.join(groups, on=["model", "group"])
+    assert both.height == evaluation.height == groups.height
+    assert both["estimate"].to_list() == both["perplexity"].to_list()
+
+
+def test_differences_put_the_better_model_first(out: Path) -> None:
+    run = read_run(out)
+    pairs = pairs_of(run)
+    assert len(pairs) == 6  # all pairs of the four models with a normalised perplexity
+    for a, b, metric, difference in pairs:
+        assert metric == "perplexity"
+        assert difference.value < 0
+        assert difference.value == pytest.approx(
+            run.estimates("perplexity")[a].value - run.estimates("perplexity")[b].value
+        )
+        assert difference.interval[0] < difference.value < difference.interval[1]
+    table = differences_table(run)
+    assert all(row[3].strong == pair[3].excludes_zero for row, pair in zip(table.rows, pairs, strict=True))
+
+
+def test_flipped_difference_swaps_the_interval() -> None:
+    flipped = Estimate(-1.0, 0.1, -1.3, -0.8).flipped()
+    assert (flipped.value, flipped.low, flipped.high) == (1.0, 0.8, 1.3)
+    assert flipped.excludes_zero
+    assert not Estimate(0.1, 0.1, -0.1, 0.3).excludes_zero
+    assert not Estimate(0.1).excludes_zero
+
+
+def test_floor_baseline_and_best_are_marked(out: Path) -> None:
+    cells = {row[0].text: row[0].badge for row in main_table(read_run(out)).rows}
+    assert cells == {"oracle": "floor", "llm": "best", "transition": "baseline", "no change": "", "off_the_shelf": ""}
+
+
+def test_mass_is_the_ratio_of_perplexities(out: Path) -> None:
+    main = pl.read_csv(out / "tables" / "main.csv").row(1, named=True)
+    mass = Estimate(main["log_mass"]).as_mass().value
+    assert main["perplexity"] / main["perplexity_raw"] == pytest.approx(mass) == pytest.approx(MODELS[1].mass)
+
+
+def test_tex_sets_standard_errors_under_the_estimates() -> None:
+    rows = ((Cell("a_b"), Cell("8.12", "[7.9, 8.3]", "(0.10)")),)
+    table = Table("t", "R&D", "How to read it.", ("Model", "Perplexity"), rows, pl.DataFrame())
+    tex = as_tex(table)
+    assert "a\\_b & 8.12 \\\\\n & (0.10) \\\\" in tex
+    assert "\\toprule" in tex
+    assert "R\\&D" in tex
+    assert "7.9" not in tex
+    assert "| a_b | 8.12 [7.9, 8.3] |" in as_markdown(table)
+
+
+def test_tex_is_balanced_and_plain(out: Path) -> None:
+    for path in (out / "tables").glob("*.tex"):
+        text = re.sub(r"\\[{}]", "", path.read_text())
+        assert text.count("{") == text.count("}"), path
+        rows = [line for line in text.splitlines() if line.endswith("\\\\")]
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1, path
+
+
+def test_tex_escape_leaves_no_active_character() -> None:
+    assert tex_escape("50% of $x_1$ & {#}") == "50\\% of \\$x\\_1\\$ \\& \\{\\#\\}"

@@ -1,0 +1,215 @@
+"""A user's own table: three formats give the same careers; every fault names the file and the remedy."""
+
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from laborllm.errors import LaborLLMError
+from laborllm.survey.tabular import TableSettings, read_frame, read_table
+
+ROWS = pl.DataFrame(
+    {
+        "person": [10, 9, 9],
+        "year": [1990, 1991, 1990],
+        "occupation": ["436", "unemployed", "313"],
+        "education": ["college", "high school", "high school"],
+        "gender": ["female", "male", "male"],
+        "birth_year": [1960, None, None],
+        "weight": [1.5, 2.0, 2.0],
+        "hair": ["red", "brown", "brown"],
+    }
+)
+KEYS = ("person", "year", "occupation")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    ROWS.write_csv(path)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def error_of(*files: Path, **more: object) -> str:
+    with pytest.raises(LaborLLMError) as caught:
+        read_table(TableSettings(files=files, **more))
+    return str(caught.value)
+
+
+def test_our_names_need_no_mapping(table: Path) -> None:
+    careers = read_table(TableSettings(files=(table,), survey="mine"))
+    assert careers.table.select(KEYS).rows() == [(9, 1990, "313"), (9, 1991, "unemployed"), (10, 1990, "436")]
+    assert careers.table["survey"].unique().to_list() == ["mine"]
+    assert careers.table["birth_year"].to_list() == [None, None, 1960]
+    assert "hair" not in careers.table.columns
+    assert [(step.what, step.people, step.person_years) for step in careers.flow] == [("read from mine.csv", 2, 3)]
+
+
+def test_three_formats_give_the_same_careers(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    ROWS.write_parquet(tmp_path / "mine.parquet")
+    ROWS.to_pandas().to_stata(tmp_path / "mine.dta", write_index=False)
+    careers = [
+        read_table(TableSettings(files=(table.with_suffix(kind),))).table for kind in (".csv", ".parquet", ".dta")
+    ]
+    assert careers[0].equals(careers[1])
+    assert careers[0].equals(careers[2].cast({"person": pl.Int64}))
+
+
+def test_mapped_columns_go_before_columns_of_our_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "theirs.csv", "id,wave,job,gender,sex\n1,1990,436,no,female\n")
+    columns = {"person": "id", "year": "wave", "occupation": "job", "gender": "sex"}
+    careers = read_table(TableSettings(files=(path,), columns=columns))
+    assert careers.table.select(*KEYS, "gender").rows() == [(1, 1990, "436", "female")]
+
+
+def test_codes_keep_their_leading_zeros(tmp_path: Path) -> None:
+    path = write(tmp_path / "zeros.csv", "person,year,occupation\n007,1990,0010\n12,1990,1020\n")
+    listing = write(tmp_path / "list.csv", "code,title\n0010,Chiefs\n1020,Clerks\n")
+    careers = read_table(TableSettings(files=(path,), occupations=listing))
+    assert careers.table.select("person", "occupation").rows() == [("007", "0010"), ("12", "1020")]
+
+
+def test_a_list_of_ones_own_may_have_groups_and_titles_with_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", "person,year,occupation\n1,1990,a\n")
+    listing = write(tmp_path / "list.csv", 'title,group,code\n"Cooks, short order",Food,a\nClerks,,b\n')
+    occupations = read_table(TableSettings(files=(path,), occupations=listing)).occupations
+    assert occupations.codes == ("a", "b")
+    assert occupations.titles == ("Cooks, short order", "Clerks")
+    assert occupations.groups == ("Food", "")
+
+
+def test_the_standard_list_has_not_working_where_the_table_has(tmp_path: Path, table: Path) -> None:
+    assert read_table(TableSettings(files=(table,))).occupations.codes[-1] == "in_education"
+    path = write(tmp_path / "idle.csv", "person,year,occupation\n1,1990,not_working\n")
+    assert read_table(TableSettings(files=(path,))).occupations.codes[-1] == "not_working"
+
+
+def test_files_are_stacked_and_checked_as_one(tmp_path: Path, table: Path) -> None:
+    more = write(tmp_path / "more.csv", "person,year,occupation\nx1,1990,436\n")
+    careers = read_table(TableSettings(files=(table, more)))
+    assert careers.table["person"].to_list() == ["10", "9", "9", "x1"]
+    assert [step.what for step in careers.flow] == ["read from mine.csv", "read from more.csv"]
+    again = write(tmp_path / "again.csv", "person,year,occupation\n10,1990,436\n")
+    assert "person 10 has two rows for 1990" in error_of(table, again)
+    assert f"{table} + {again}" in error_of(table, again)
+
+
+def test_stata_labels_count_for_words_and_values_for_codes(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    path = tmp_path / "labelled.dta"
+    frame = pd.DataFrame({"id": [1, 1, 2], "year": [1990, 1991, 1990], "job": [4, 7, 4], "sex": [1, 1, 2]})
+    frame["region"] = ["south", "south", ""]
+    labels = {"sex": {1: "male", 2: "female"}, "job": {4: "Same label", 7: "Same label "}}
+    frame.to_stata(path, write_index=False, value_labels=labels)
+    columns = {"person": "id", "occupation": "job", "gender": "sex"}
+    careers = read_table(TableSettings(files=(path,), columns=columns))
+    assert careers.table.select("occupation", "gender", "region").rows() == [
+        ("4", "male", "south"),
+        ("7", "male", "south"),
+        ("4", "female", None),
+    ]
+
+
+def test_stata_without_pandas_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "mine.dta", "anything")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert error_of(path) == f"{path}: Stata files need pandas; run `pip install laborllm[stata]`"
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.csv"
+    assert error_of(path).startswith(f"{path}: no such file; check the path")
+
+
+def test_an_empty_file_and_a_bare_header(tmp_path: Path) -> None:
+    assert "the file is empty" in error_of(write(tmp_path / "empty.csv", ""))
+    assert "has a header but no rows" in error_of(write(tmp_path / "bare.csv", "person,year,occupation\n"))
+    assert "files is empty" in error_of()
+
+
+def test_an_unknown_extension_lists_the_allowed(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.xlsx", "x")
+    assert error_of(path) == f"{path}: extension '.xlsx' is none of .csv, .parquet, .dta; convert the table"
+
+
+@pytest.mark.parametrize("row", ["2,1990", "2,1990,436,x", "", '"2,1990,436'])
+def test_a_ragged_csv_names_the_row(row: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "ragged.csv", f"person,year,occupation\n1,1990,436\n{row}\n")
+    assert error_of(path).startswith(f"{path}, row 2: has ")
+    assert "the header has 3" in error_of(path)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("person,year,occupation\n1,1990,caf\xe9\n".encode("latin-1"))
+    assert "cannot be read as CSV" in error_of(path)
+    assert "comma-separated UTF-8" in error_of(path)
+
+
+@pytest.mark.parametrize("kind", [".parquet", ".dta"])
+def test_a_file_that_is_not_what_it_says(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    path = write(tmp_path / f"false{kind}", "person,year,occupation\n1,1990,436\n")
+    assert error_of(path).startswith(f"{path}: cannot be read as")
+
+
+def test_a_truncated_parquet_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    ROWS.write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert error_of(path).startswith(f"{path}: cannot be read as Parquet")
+
+
+def test_a_mapping_to_an_absent_column_lists_the_columns(table: Path) -> None:
+    message = error_of(table, columns={"gender": "sex"})
+    assert message.startswith(f"{table}: column 'sex', which survey.columns maps to gender, is not there")
+    assert "hair" in message
+    assert "maps 'hair', which is none of person, year" in error_of(table, columns={"hair": "hair"})
+
+
+def test_a_header_with_a_name_twice(tmp_path: Path) -> None:
+    path = write(tmp_path / "twice.csv", "person,year,year\n1,1990,436\n")
+    assert error_of(path) == f"{path}: column 'year' stands twice in the header; rename one"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("person,year\n1,1990\n", ": column 'occupation' is missing"),
+        ("person,year,occupation\n1,1990,436\n1,1990,313\n", ", rows 1 and 2: person 1 has two rows for 1990"),
+        ("person,year,occupation\n1,199,436\n", ", column year, row 1: 199 is outside"),
+        ("person,year,occupation\n1,May,436\n", ", column year, row 1: 'May' is no whole number"),
+        ("person,year,occupation\n1,1990,99999\n", ", column occupation, row 1: code '99999' is not on the list"),
+        ("person,year,occupation\n,1990,436\n", ", column person, row 1: the value is missing"),
+    ],
+)
+def test_rows_that_are_no_careers(text: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.csv", text)
+    assert error_of(path).startswith(f"{path}{message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("code\n1\n", "column 'title' is missing; the columns are code"),
+        ("code,title\n1,Cooks\n1,Clerks\n", "row 2: code '1' stands twice"),
+        ("code,title\n1,\n", "row 1: title '' is blank"),
+    ],
+)
+def test_a_faulty_list_of_occupations_names_its_file(text: str, message: str, tmp_path: Path, table: Path) -> None:
+    path = write(tmp_path / "list.csv", text)
+    assert error_of(table, occupations=path).startswith(f"{path}: ")
+    assert message in error_of(table, occupations=path)
+    assert "is a .csv with the columns code, title" in error_of(table, occupations=tmp_path / "list.xlsx")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "excel.csv", "\ufeffperson,year,occupation\n1,1990,436\n")
+    assert read_frame(path).columns == ["person", "year", "occupation"]
