@@ -170,7 +170,9 @@ class _Run:
         settings = self.study.models[name]
         checkpoint = [file_hash(file) for file in _checkpoint_files(settings)]
         outputs = [f"probabilities/{name}.parquet"]
-        self._stage(f"models/{name}", [_dump(settings), checkpoint, self._hashes("careers")], outputs, lambda: self._fit(name))
+        self._stage(
+            f"models/{name}", [_dump(settings), checkpoint, self._hashes("careers")], outputs, lambda: self._fit(name)
+        )
 
     def evaluation(self) -> None:
         names = list(self.study.models)
@@ -352,7 +354,11 @@ def _first_problem(error: ValidationError) -> str:
 def _require_sound(study: Study, path: Path) -> None:
     for name in study.models:
         if not name.replace("_", "").replace("-", "").isalnum():
-            raise LaborLLMError(f"{path}: models.{name}: use letters, digits, - and _ only; the name becomes a file name")
+            raise LaborLLMError(
+                f"{path}: models.{name}: use letters, digits, - and _ only; the name becomes a file name"
+            )
     for file in input_files(study):
         if not file.is_file():
-            raise LaborLLMError(f"{path}: survey.files names {file}, which does not exist; paths are relative to the study file")
+            raise LaborLLMError(
+                f"{path}: survey.files names {file}, which does not exist; paths are relative to the study file"
+            )

@@ -59,7 +59,9 @@ def test_learns_and_repeats_to_the_last_bit(model: Any, tokenized: list[Tokenize
     assert np.array_equal(weights(model), learned)
 
 
-def test_goes_on_after_a_kill_with_the_same_result(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
+def test_goes_on_after_a_kill_with_the_same_result(
+    model: Any, tokenized: list[TokenizedResume], tmp_path: Path
+) -> None:
     start = {name: value.clone() for name, value in model.state_dict().items()}
     undisturbed = train(model, tokenized, tmp_path / "a")
     learned = weights(model)

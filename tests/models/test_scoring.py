@@ -41,8 +41,8 @@ def brute_force(model: Any, resumes: ResumeTokenizer, tokenized: Sequence[Tokeni
             cut = int(resume.cuts[line])
             for place, sequence in enumerate(resumes.sequences):
                 text = torch.tensor([[*resume.tokens[:cut].tolist(), *sequence]])
-                steps = model(text).logits.double().log_softmax(-1)[0]
-                nats = [steps[cut - 1 + nth, token].item() for nth, token in enumerate(sequence)]
+                steps = model(text, logits_to_keep=len(sequence) + 1).logits.double().log_softmax(-1)[0]
+                nats = [steps[nth, token].item() for nth, token in enumerate(sequence)]
                 answer[resume.rows[line], place] = sum(nats)
     return answer
 
@@ -63,9 +63,7 @@ def gpt_neox(vocabulary: int) -> Any:
 
 
 def mistral_with_short_window(vocabulary: int) -> Any:
-    return MistralForCausalLM(
-        MistralConfig(vocab_size=vocabulary, num_key_value_heads=2, sliding_window=16, **SMALL)
-    )
+    return MistralForCausalLM(MistralConfig(vocab_size=vocabulary, num_key_value_heads=2, sliding_window=16, **SMALL))
 
 
 def prepared(tokenizer: Any, careers: Careers, **text: Any) -> tuple[ResumeTokenizer, list[TokenizedResume]]:
@@ -166,7 +164,7 @@ def test_does_not_depend_on_the_order_of_titles(
 
 def test_later_rows_change_nothing_earlier(sub_words: tuple[Any, ResumeTokenizer], few_careers: Careers) -> None:
     model, resumes = sub_words
-    written = [resume for resume in write_resumes(few_careers, ResumeSettings()) if len(resume.rows) > 3][0]
+    written = next(resume for resume in write_resumes(few_careers, ResumeSettings()) if len(resume.rows) > 3)
     whole = resumes.encode([written])[0]
     cut = TokenizedResume(whole.tokens[: whole.ends[1]], whole.rows[:2], whole.cuts[:2], whole.ends[:2])
     tree = TitleTree.of(resumes.sequences)

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from laborllm.report.drawing import MARKERS, SERIES, SERIES_DARK, as_svg, log_ticks, looks_of
-from laborllm.report.figures import MOST_GROUPS, MOST_MODELS, find_plots, group_plot, shown_models
+from laborllm.report.figures import MOST_GROUPS, MOST_MODELS, find_plots, group_plot, reliability_plot, shown_models
 from laborllm.report.folder import read_run
+from laborllm.survey.careers import EDUCATION
 
 from .conftest import MODELS, Made, write_run
 
@@ -84,3 +85,18 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     ticks = log_ticks(low, high)
     assert 2 <= len(ticks) <= 8
     assert all(low <= tick <= high for tick in ticks)
+
+
+def test_education_runs_from_low_to_high_whatever_the_file(run_folder: Path) -> None:
+    pl.read_csv(run_folder / "evaluation.csv").sort("group").write_csv(run_folder / "evaluation.csv")
+    groups = read_run(run_folder).covariates
+    assert [group.partition("=")[2] for group in groups["education"]] == list(EDUCATION)
+    assert groups["gender"] == ["gender=female", "gender=male"]
+
+
+def test_rare_event_fills_its_diagram(run_folder: Path) -> None:
+    reliability = pl.read_csv(run_folder / "reliability.csv")
+    rare = [pl.col(name) / 5 for name in ("predicted", "observed", "ci_low", "ci_high")]
+    reliability.with_columns(*rare).write_csv(run_folder / "reliability.csv")
+    plot = reliability_plot(read_run(run_folder), "move")
+    assert plot.figure.axes[0].get_xlim()[1] == pytest.approx(0.2 * 1.03)

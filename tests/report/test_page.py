@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.report.page import write_report
+from laborllm.report.folder import read_run
+from laborllm.report.page import render, write_report
+from laborllm.report.sample import repeat_tables, sample_tables
 
 from .conftest import MODELS, Made, write_run
 
@@ -63,8 +66,8 @@ def read_page(out: Path) -> Page:
     return Page(write_report(out).read_text(encoding="utf-8"))
 
 
-def test_page_asks_nothing_from_outside(run_folder: Path) -> None:
-    text = write_report(run_folder).read_text(encoding="utf-8")
+def test_page_asks_nothing_from_outside(report_folder: Path) -> None:
+    text = (report_folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.open == []
     assert not page.tags & {"script", "iframe", "object", "embed", "img"}
@@ -77,28 +80,28 @@ def test_page_asks_nothing_from_outside(run_folder: Path) -> None:
     assert inside <= set(page.ids)
 
 
-def test_every_figure_is_there_with_its_alt_text_and_files(run_folder: Path) -> None:
-    page = read_page(run_folder)
-    names = {path.stem for path in (run_folder / "figures").iterdir()}
+def test_every_figure_is_there_with_its_alt_text_and_files(report_folder: Path) -> None:
+    page = Page((report_folder / "report.html").read_text(encoding="utf-8"))
+    names = {path.stem for path in (report_folder / "figures").iterdir()}
     expected = {"perplexity", "attainable", "differences", "by_transition", "reliability_move"}
     assert names == expected | {f"by_group_{name}" for name in ("gender", "ethnicity", "education")}
     for name in names:
         assert len(page.alts[f"figure-{name}"]) > 40
         for suffix in ("pdf", "png", "csv"):
-            assert (run_folder / "figures" / f"{name}.{suffix}").stat().st_size > 50
+            assert (report_folder / "figures" / f"{name}.{suffix}").stat().st_size > 50
     linked = [address for address in page.addresses if re.match("tables/|figures/", address)]
-    assert all((run_folder / address).is_file() for address in linked)
+    assert all((report_folder / address).is_file() for address in linked)
     written = {
-        f"{path.parent.name}/{path.name}" for kind in ("tables", "figures") for path in (run_folder / kind).iterdir()
+        f"{path.parent.name}/{path.name}" for kind in ("tables", "figures") for path in (report_folder / kind).iterdir()
     }
     assert written == set(linked)
 
 
-def test_summary_tells_the_numbers(run_folder: Path) -> None:
-    text = read_page(run_folder).text
+def test_summary_tells_the_numbers(report_folder: Path) -> None:
+    text = Page((report_folder / "report.html").read_text(encoding="utf-8")).text
     assert "The best of 3 models is llm, with a test perplexity of 8.12" in text
     assert "lower than that of the baseline transition, an interval that excludes zero" in text
-    assert "the floor that no model can go below; llm realises 65% (95% CI 61 to 69)" in text
+    assert "the floor below which no model gets but by luck; llm realises 65% (95% CI 61 to 69)" in text
     assert "dropped: code maps to no occupation (Census 1980: 999)" in text
     assert "3 of 45 test careers were longer" in text
     assert "laborllm run OUT/study.toml" in text
@@ -106,10 +109,9 @@ def test_summary_tells_the_numbers(run_folder: Path) -> None:
     assert "Perplexities of different samples" in text
 
 
-def test_same_run_gives_the_same_files(tmp_path: Path) -> None:
-    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
-    for out in (first, second):
-        write_report(out)
+def test_same_run_gives_the_same_files(report_folder: Path, tmp_path: Path) -> None:
+    first, second = report_folder, write_run(tmp_path / "another place")
+    write_report(second)
     files = [p.relative_to(first) for p in first.rglob("*") if p.is_file() and p.suffix != ".parquet"]
     assert len(files) > 50
     for file in files:
@@ -152,9 +154,8 @@ def test_any_set_of_models_makes_a_page(tmp_path: Path, models: tuple[Made, ...]
     assert ("figure-attainable" in page.alts) is False
 
 
-def test_realised_only_model_is_last_and_has_raw_numbers_only(run_folder: Path) -> None:
-    write_report(run_folder)
-    main = pl.read_csv(run_folder / "tables" / "main.csv")
+def test_realised_only_model_is_last_and_has_raw_numbers_only(report_folder: Path) -> None:
+    main = pl.read_csv(report_folder / "tables" / "main.csv")
     assert main["model"].to_list() == ["oracle", "llm", "transition", "no change", "off_the_shelf"]
     last = main.row(-1, named=True)
     assert last["perplexity"] is None
@@ -175,13 +176,13 @@ def test_page_lives_on_the_least_that_a_run_leaves(run_folder: Path) -> None:
 
 
 def test_every_key_of_the_record_may_be_missing(run_folder: Path) -> None:
-    record = json.loads((run_folder / "record.json").read_text())
-    for key in record:
-        (run_folder / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != key}))
-        write_report(run_folder)
-    empty = {key: [{}] if isinstance(value, list) else {} for key, value in record.items()}
-    (run_folder / "record.json").write_text(json.dumps(empty | {"baseline": None, "floor": None, "seed": None}))
-    assert "llm" in read_page(run_folder).text
+    run = read_run(run_folder)
+    records = [{k: v for k, v in run.record.items() if k != key} for key in run.record]
+    records += [{}, {key: [{}] for key in run.record}, {key: {} for key in run.record}, dict.fromkeys(run.record)]
+    for record in records:
+        poorer = replace(run, record=record)
+        tables = {table.name: table for table in [*sample_tables(poorer), *repeat_tables(poorer)]}
+        assert "llm" in Page(render(poorer, tables=tables, plots={}, examples=())).text
 
 
 def test_infinite_and_undefined_numbers_are_shown_as_such(run_folder: Path) -> None:

@@ -8,18 +8,15 @@ import pytest
 
 from laborllm.report.folder import read_run
 from laborllm.report.numbers import Estimate, perplexity
-from laborllm.report.page import write_report
 from laborllm.report.results import differences_table, main_table, pairs_of
 from laborllm.report.tables import Cell, Table, as_markdown, as_tex, tex_escape
 
-from .conftest import MODELS, write_run
+from .conftest import MODELS
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("run") / "out")
-    write_report(folder)
-    return folder
+@pytest.fixture
+def out(report_folder: Path) -> Path:
+    return report_folder
 
 
 def test_every_table_has_three_forms(out: Path) -> None:

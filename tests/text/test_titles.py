@@ -55,7 +55,7 @@ def test_cuts_and_ends_agree_with_the_list(real_data: Path, family: str, few_car
             assert tuple(own) == resumes.sequences[few_careers.occupation[row]]
 
 
-def both(resumes: ResumeTokenizer, careers: Careers):  # noqa: ANN201
+def both(resumes: ResumeTokenizer, careers: Careers):
     written = write_resumes(careers, ResumeSettings())
     return written, resumes.encode(written)
 
@@ -111,7 +111,7 @@ def test_the_tree_holds_every_path(words: list[str]) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(lists, st.randoms())
-def test_title_sums_do_not_depend_on_the_order_of_titles(words: list[str], random) -> None:  # noqa: ANN001
+def test_title_sums_do_not_depend_on_the_order_of_titles(words: list[str], random) -> None:
     sequences = [tuple(ord(letter) for letter in word + "\n") for word in words]
     price = np.log(np.linspace(0.1, 0.9, 128))
     tree = TitleTree.of(sequences)

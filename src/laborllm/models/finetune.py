@@ -131,9 +131,13 @@ def add_dropout(model: Any, rate: float) -> list[Any]:
     """
     if rate == 0:
         return []
-    blocks = [module for name, module in model.named_modules() if name.endswith((".self_attn", ".attn", ".attention", ".mlp"))]
+    blocks = [
+        module for name, module in model.named_modules() if name.endswith((".self_attn", ".attn", ".attention", ".mlp"))
+    ]
     if not blocks:
-        raise LaborLLMError(f"training.dropout: {type(model).__name__} has no modules named attention or mlp; set dropout = 0")
+        raise LaborLLMError(
+            f"training.dropout: {type(model).__name__} has no modules named attention or mlp; set dropout = 0"
+        )
 
     def drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
         if not module.training:
@@ -272,7 +276,7 @@ def _epoch_batches(resumes: Sequence[TokenizedResume], size: int, rng: np.random
     return [groups[place] for place in rng.permutation(len(groups))]
 
 
-def _names(model: Any) -> dict[torch.nn.Parameter, str]:
+def _names(model: Any) -> dict[torch.Tensor, str]:
     return {parameter: name for name, parameter in model.named_parameters()}
 
 

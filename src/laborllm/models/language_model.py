@@ -25,6 +25,7 @@ from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 disable_progress_bar()  # the library prints nothing
 
+
 class LanguageModel:
     """P(next occupation | résumé so far) from a causal language model.
 
@@ -47,7 +48,9 @@ class LanguageModel:
     @property
     def description(self) -> str:
         if self.settings.scratch:
-            return "A small Llama-architecture language model, trained from random weights on the training résumés alone."
+            return (
+                "A small Llama-architecture language model, trained from random weights on the training résumés alone."
+            )
         name = Path(str(self.settings.checkpoint)).name
         if self.settings.use == "off_the_shelf":
             return f"The language model {name} as it is, never shown a training résumé."
@@ -153,15 +156,20 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise LaborLLMError(f"{folder}: holds no config.json; checkpoint must name the folder of a Hugging Face model")
     if not (folder / "tokenizer.json").is_file():
-        raise LaborLLMError(f"{folder}: the checkpoint has no tokenizer.json; copy the tokenizer's files beside the weights")
+        raise LaborLLMError(
+            f"{folder}: the checkpoint has no tokenizer.json; copy the tokenizer's files beside the weights"
+        )
     if not list(folder.glob("*.safetensors")):
         raise LaborLLMError(
-            f"{folder}: holds no .safetensors weights; convert the checkpoint with save_pretrained (pickled weights are refused)"
+            f"{folder}: holds no .safetensors weights; convert the checkpoint with save_pretrained "
+            "(pickled weights are refused)"
         )
+    model: Any
+    loading: dict[str, Any]
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
             folder,
             config=config,
             local_files_only=True,
@@ -175,7 +183,9 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
         raise LaborLLMError(f"{folder}: cannot be loaded as a causal language model ({reason})") from error
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
-        raise LaborLLMError(f"{folder}: the weights lack {missing[0]} ({len(missing)} such tensors); copy the whole checkpoint")
+        raise LaborLLMError(
+            f"{folder}: the weights lack {missing[0]} ({len(missing)} such tensors); copy the whole checkpoint"
+        )
     return model, tokenizer
 
 

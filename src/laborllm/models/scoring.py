@@ -205,7 +205,7 @@ class _TreeScorer:
     def _mask(
         self, length: int, cuts: torch.Tensor, line: torch.Tensor, node: torch.Tensor, position: torch.Tensor
     ) -> Any:
-        """What each node sees: its line's prefix and its own ancestors; additive, shape (1, 1, nodes, length + nodes)."""
+        """What each node sees: its line's prefix and its ancestors; additive, shape (1, 1, nodes, length + nodes)."""
         document = torch.arange(length, device=self.device)
         sees_document = document[None, :] < cuts[line][:, None]  # (nodes, length)
         sees_nodes = (line[:, None] == line[None, :]) & self.ancestors[node][:, node]  # (nodes, nodes)

@@ -80,5 +80,5 @@ def tiny_llama(tokenizer: Any, seed: int) -> LlamaForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-        torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_SPREAD)
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_SPREAD)
     return model

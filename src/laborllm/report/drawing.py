@@ -188,6 +188,13 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return found
 
 
+def settled(plot: Plot) -> Plot:
+    """The same plot with its layout computed once instead of at every saving."""
+    plot.figure.draw_without_rendering()
+    plot.figure.set_layout_engine("none")
+    return plot
+
+
 def as_svg(plot: Plot) -> str:
     """The drawing as an SVG element for the page: its ids are its own, its colours are the page's."""
     buffer = io.BytesIO()

@@ -20,6 +20,7 @@ from laborllm.report.drawing import (
     log_axis,
     looks_of,
     rows,
+    settled,
     shortened,
 )
 from laborllm.report.folder import RunFolder, value_of
@@ -39,7 +40,7 @@ def find_plots(run: RunFolder) -> list[Plot]:
         plots = [perplexity_plot(run), attainable_plot(run), differences_plot(run), transition_plot(run)]
         plots += [group_plot(run, covariate) for covariate in run.covariates]
         plots += [reliability_plot(run, task) for task in TASKS]
-    return [plot for plot in plots if plot is not None]
+        return [settled(plot) for plot in plots if plot is not None]
 
 
 def looks(run: RunFolder) -> dict[str, Look]:
@@ -271,12 +272,13 @@ def reliability_plot(run: RunFolder, task: str) -> Plot | None:
     models = [model for model in run.models if model in set(data["model"].to_list())][:MOST_PANELS]
     if not models:
         return None
+    end = _reach(data)
     columns = min(len(models), 2 if len(models) <= 4 else 3)
     lines = -(-len(models) // columns)
     figure = Figure(figsize=(0.4 + 2.25 * columns, 0.5 + 2.35 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, model in zip(panels, models, strict=False):
-        _reliability_panel(axes, data.filter(pl.col("model") == model), looks(run)[model])
+        _reliability_panel(axes, data.filter(pl.col("model") == model), looks(run)[model], end=end)
         axes.set_title(labels(run, [model])[0])
     for axes in panels[len(models) :]:
         axes.set_visible(False)
@@ -303,14 +305,22 @@ def _largest_gap(data: pl.DataFrame) -> float:
     return float(gap) if isinstance(gap, float) else float("nan")
 
 
-def _reliability_panel(axes: Axes, data: pl.DataFrame, look: Look) -> None:
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+def _reach(data: pl.DataFrame) -> float:
+    """End of both axes: 1, or less where the event is rare."""
+    largest = max(data.select(pl.max("predicted", "observed", "ci_high").fill_null(0)).row(0), default=1.0)
+    return next((end for end in (0.08, 0.2, 0.4, 0.6) if largest <= end), 1.0)
+
+
+def _reliability_panel(axes: Axes, data: pl.DataFrame, look: Look, *, end: float) -> None:
+    axes.plot([0, end], [0, end], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for row in data.drop_nulls(["predicted", "observed"]).iter_rows(named=True):
         estimate = Estimate(row["observed"], None, row["ci_low"], row["ci_high"])
         dot(axes, row["predicted"], estimate, look, upright=True)
     axes.grid()
     axes.set_aspect("equal")
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0", ".25", ".5", ".75", "1"))
-    axes.set_yticks((0, 0.25, 0.5, 0.75, 1), ("0", ".25", ".5", ".75", "1"))
+    axes.set_xlim(-0.03 * end, 1.03 * end)
+    axes.set_ylim(-0.03 * end, 1.03 * end)
+    ticks = [end * quarter / 4 for quarter in range(5)]
+    names = [f"{tick:g}".removeprefix("0") or "0" for tick in ticks]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)

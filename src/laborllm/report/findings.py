@@ -115,7 +115,7 @@ def _floor(run: RunFolder) -> list[str]:
     best = run.rivals[0]
     sentence = (
         f"The true probabilities are known here, and knowing them ({run.floor}) gives "
-        f"{_ppl(run, run.estimates('perplexity')[run.floor])}, the floor that no model can go below"
+        f"{_ppl(run, run.estimates('perplexity')[run.floor])}, the floor below which no model gets but by luck"
     )
     share = run.shares.get(best)
     if share is None or not math.isfinite(share.value):
@@ -144,6 +144,7 @@ def _groups(run: RunFolder) -> list[str]:
         (group, run.estimates("perplexity", group=group).get(run.rivals[0]))
         for groups in run.covariates.values()
         for group in groups
+        if value_of(group) != "missing"
     ]
     known = {
         group: estimate

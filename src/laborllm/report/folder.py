@@ -13,7 +13,7 @@ import polars as pl
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.numbers import Estimate
-from laborllm.survey.careers import Careers
+from laborllm.survey.careers import EDUCATION, Careers
 
 SPREAD = ("std_error", "ci_low", "ci_high")
 SIZE = ("person_years", "people")
@@ -127,19 +127,27 @@ class RunFolder:
 
     @cached_property
     def covariates(self) -> dict[str, list[str]]:
-        """Covariate -> its values, in the order of evaluation.csv; an empty value reads "missing"."""
+        """Covariate -> its groups, COVARIATE=VALUE, in the order of evaluation.csv; education from low to high."""
         groups = self.evaluation.filter(pl.col("task") == "occupation")["group"].unique(maintain_order=True)
         covariates: dict[str, list[str]] = {}
         for group in groups.drop_nulls():
             covariate, equals, _ = group.partition("=")
             if equals:
                 covariates.setdefault(covariate, []).append(group)
-        return covariates
+        return {covariate: sorted(found, key=_level) for covariate, found in covariates.items()}
 
     def probabilities(self, model: str) -> Probabilities | None:
         """A model's probabilities of the test person-years; None where its file is not kept."""
         path = self.path / "probabilities" / f"{model}.parquet"
         return Probabilities.read(path) if path.exists() else None
+
+
+def _level(group: str) -> int:
+    """Place among the levels of education; 0 for anything else, so that sorting leaves it where it was."""
+    value = group.partition("=")[2]
+    if group.startswith("education="):
+        return EDUCATION.index(value) if value in EDUCATION else len(EDUCATION)
+    return 0
 
 
 def value_of(group: str) -> str:

@@ -51,8 +51,9 @@ def main_table(run: RunFolder) -> Table:
     return Table(
         name="main",
         title="How well each model predicts the next occupation",
-        caption=f"One row per model, best first; lower perplexity is better, {run.ci} in brackets, test people only; "
+        caption="One row per model, best first; lower perplexity is better; test people only; "
         "floor: no model can do better; baseline: where gains are counted from.",
+        brackets=run.ci,
         head=("Model", *(HEADS[key] for key in found)),
         rows=tuple(rows),
         frame=wide_frame(run.models, columns),
@@ -91,7 +92,8 @@ def attainable_table(run: RunFolder) -> Table | None:
         name="attainable",
         title="Share of the attainable gain",
         caption=f"0% is no better than {baseline}, 100% is as good as {floor}, which knows the true probabilities; "
-        f"computed on log perplexities, {run.ci} in brackets.",
+        "computed on log perplexities.",
+        brackets=run.ci,
         head=("Model", "Share of the attainable gain"),
         rows=tuple((model_cell(run, model), percent_cell(run.shares[model])) for model in models),
         frame=wide_frame(models, {"share": run.shares}),
@@ -156,7 +158,8 @@ def transition_table(run: RunFolder) -> Table | None:
         name="by_transition",
         title="Perplexity by type of transition",
         caption="A stay repeats last year's occupation and is easy, a move is hard, a first year has no history; "
-        f"columns are different person-years: compare down, not across. {run.ci} in brackets.",
+        "columns are different person-years: compare down, not across.",
+        brackets=run.ci,
         head=("Model", *(_head_with_count(SUBSETS[subset].capitalize(), counts[subset]) for subset in found)),
         rows=tuple(rows),
         frame=wide_frame(models, found),
@@ -186,7 +189,8 @@ def groups_table(run: RunFolder) -> Table | None:
         name="by_group",
         title="Perplexity by group of people",
         caption="Compare models within a row; groups differ in how predictable their careers are, so a higher number "
-        f"down a column is not by itself a fault of the model. {run.ci} in brackets.",
+        "down a column is not by itself a fault of the model.",
+        brackets=run.ci,
         head=("Covariate", "Value", "Test people", "Person-years", *models),
         rows=tuple(rows),
         frame=pl.DataFrame(frame, schema=list(schema), orient="row", infer_schema_length=None),
@@ -220,7 +224,8 @@ def event_table(run: RunFolder, task: str) -> Table | None:
         name=f"event_{task}",
         title=f"How well each model tells who is {TASKS[task]}",
         caption="AUC: chance that a person with the event gets a higher probability than one without (0.5 is a coin "
-        f"toss); Brier score and calibration error: lower is better. {run.ci} in brackets.",
+        "toss); Brier score and calibration error: lower is better.",
+        brackets=run.ci,
         head=("Model", *(heads[metric] for metric in found)),
         rows=tuple(rows),
         frame=wide_frame(models, found),

@@ -45,6 +45,7 @@ class Table:
         head: column heads.
         rows: entries, one tuple per row, each as long as the head.
         frame: the numbers with every digit, for the CSV file.
+        brackets: what the intervals in brackets are, e.g. "95% CI"; empty where there are none.
         words: number of leading columns that hold words and are set flush left.
     """
 
@@ -54,7 +55,13 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     frame: pl.DataFrame
+    brackets: str = ""
     words: int = 1
+
+    @property
+    def note(self) -> str:
+        """The caption, and what stands in brackets."""
+        return f"{self.caption} {self.brackets} in brackets." if self.brackets else self.caption
 
     @property
     def long(self) -> bool:
@@ -114,7 +121,7 @@ def as_markdown(table: Table) -> str:
     rules = ["---" if place < table.words else "---:" for place in range(len(table.head))]
     lines = [_markdown_line(table.head), _markdown_line(rules)]
     lines += [_markdown_line([_markdown_cell(cell) for cell in row]) for row in table.rows]
-    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.caption}\n"
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}\n"
 
 
 def _markdown_line(entries: Sequence[str]) -> str:

@@ -291,7 +291,7 @@ def _numbers(table: pl.DataFrame, name: str, source: str) -> pl.Series:
     bad = table.filter(table[name].is_not_null() & ~(numbers.is_finite() & (numbers >= 0)).fill_null(False))
     if bad.height:
         raise LaborLLMError(
-            f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no number of zero or more; mend or drop it"
+            f"{source}, column {name}, row {bad['row'][0]}: {bad[name][0]!r} is no number of zero or more; mend it"
         )
     return numbers
 

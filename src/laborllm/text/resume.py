@@ -208,5 +208,3 @@ def _random_strings(lengths: Sequence[int], rng: np.random.Generator) -> tuple[s
             attempts += 1
         drawn[word] = None
     return tuple(drawn)
-
-

@@ -6,6 +6,7 @@ and including the line end. The line end makes the list prefix-free, so that "Co
 other tokenisations of the same title is not counted.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,9 @@ class ResumeTokenizer:
 
     def __init__(self, tokenizer: Any, titles: Sequence[str]) -> None:
         if not getattr(tokenizer, "is_fast", False):
-            raise LaborLLMError(f"{type(tokenizer).__name__} is no fast tokenizer; convert it to a tokenizer.json first")
+            raise LaborLLMError(
+                f"{type(tokenizer).__name__} is no fast tokenizer; convert it to a tokenizer.json first"
+            )
         self.tokenizer = tokenizer
         self.titles = tuple(titles)
         self.start = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
@@ -84,7 +87,11 @@ class ResumeTokenizer:
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         coded = self.tokenizer(
-            list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+            list(texts),
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
         )
         result = []
         for ids, offsets in zip(coded["input_ids"], coded["offset_mapping"], strict=True):
@@ -98,7 +105,7 @@ class ResumeTokenizer:
             found = {sequences[place] for sequences in per_context}
             if len(found) > 1:
                 raise LaborLLMError(
-                    f"title {title!r} is cut into different tokens in different lines; rename it or choose another tokenizer"
+                    f"title {title!r} has different tokens in different lines; rename it or take another tokenizer"
                 )
         sequences = per_context[0]
         _require_prefix_free(sequences, self.titles)
@@ -141,10 +148,11 @@ def _boundaries(edges: np.ndarray, starts: np.ndarray, stops: np.ndarray, text: 
 
 def _require_prefix_free(sequences: Sequence[tuple[int, ...]], titles: Sequence[str]) -> None:
     order = sorted(range(len(sequences)), key=lambda place: sequences[place])
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         if sequences[later][: len(sequences[earlier])] == sequences[earlier]:
             raise LaborLLMError(
-                f"titles {titles[earlier]!r} and {titles[later]!r} begin with the same tokens up to the line end; rename one"
+                f"titles {titles[earlier]!r} and {titles[later]!r} begin with the same tokens up to the line end; "
+                "rename one"
             )
 
 
