@@ -164,7 +164,7 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
             '[survey]\nsource = "table"\nfiles = ["no.csv"]\n[models.t]\nkind = "transition"\n',
             "no.csv, which does not exist",
         ),
-        ('[survey]\nsource = "simulated"\n', "models: Field required"),
+        ('[survey]\nsource = "simulated"\n', "models: Dictionary should have at least 1 item"),
         (CLASSICAL + "[split]\nshares = [0.7, 0.3]\n", "split.shares"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from laborllm.errors import LaborLLMError
@@ -169,17 +169,14 @@ def _run_folder(study: Path) -> Path:
 @contextmanager
 def stage_bars() -> "Iterator[StageProgress]":
     """A bar per stage on the terminal."""
-    columns = (TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages) as bars:
-        tasks: dict[str, tuple[object, int]] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:
-            known = tasks.get(stage)
-            if known is None or known[1] > done:
-                tasks[stage] = (bars.add_task(stage, total=total), done)
-            task, _ = tasks[stage]
-            tasks[stage] = (task, done)
-            bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
         try:
             yield show

@@ -118,7 +118,11 @@ def build_model(name: str, study: Study, folder: Path, progress: Progress) -> Mo
                 raise LaborLLMError(
                     f"models.{name}: {error.name} is not installed; run `pip install laborllm[llm]`"
                 ) from error
-            return LanguageModel(settings, folder, lambda done, total: progress(f"models/{name}", done, total))
+
+            def report(phase: str, done: int, total: int) -> None:
+                progress(f"models/{name}: {phase}", done, total)
+
+            return LanguageModel(settings, folder, report)
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
@@ -342,9 +346,9 @@ def _from_folder(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    tags = {"nlsy79", "table", "simulated", "transition", "oracle", "language_model"}
     place = [str(part) for part in problem["loc"]]
-    key = ".".join(part for i, part in enumerate(place) if part not in tags or i not in (1, 2))
+    tag = {"survey": 1, "models": 2}.get(place[0])  # pydantic names the chosen kind there, the file does not
+    key = ".".join(part for position, part in enumerate(place) if position != tag)
     given = problem.get("input")
     value = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
     more = f" ({error.error_count() - 1} more such problems)" if error.error_count() > 1 else ""

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from laborllm.files import whole_file, whole_folder
 from laborllm.models.finetune import History, finetune, occupation_perplexity
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.probabilities import Probabilities
-from laborllm.models.scoring import Progress, no_progress, normalise, score_realised, score_titles
+from laborllm.models.scoring import normalise, score_realised, score_titles
 from laborllm.models.scratch import piece_tokenizer, tiny_llama
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 disable_progress_bar()  # the library prints nothing
+
+PhaseProgress = Callable[[str, int, int], None]
+"""Called with (phase, done, total)."""
 
 
 class LanguageModel:
@@ -32,14 +36,18 @@ class LanguageModel:
     Args:
         settings: which model, which use.
         folder: where the fine-tuned model is kept; a model that is there already is not trained again.
-        progress: called with (done, total) in training and in scoring.
+        progress: called with ("training" or "scoring", done, total).
 
     Attributes:
         facts: what the report says of the model.
     """
 
-    def __init__(self, settings: LanguageModelSettings, folder: Path, progress: Progress = no_progress) -> None:
-        self.settings, self.folder, self.progress = settings, folder, progress
+    def __init__(
+        self, settings: LanguageModelSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
+    ) -> None:
+        self.settings, self.folder = settings, folder
+        self.training_progress = partial(progress, "training")
+        self.scoring_progress = partial(progress, "scoring")
         self.facts: dict[str, str | int | float] = {}
         self.model: Any = None
         self.tokenizer: Any = None
@@ -90,10 +98,10 @@ class LanguageModel:
         self.facts["predicted lines that lost their oldest history"] = _lines_without_oldest(tokenized, careers)
         rows = careers.table.select(KEYS)
         if self.settings.probabilities == "realised":
-            raw = score_realised(self.model, tokenized, rows=len(careers), progress=self.progress)
+            raw = score_realised(self.model, tokenized, rows=len(careers), progress=self.scoring_progress)
             return Probabilities(rows=rows, occupations=careers.occupations, realised_raw=raw)
         tree = TitleTree.of(self.resumes.sequences)
-        raw = score_titles(self.model, tokenized, tree, rows=len(careers), progress=self.progress)
+        raw = score_titles(self.model, tokenized, tree, rows=len(careers), progress=self.scoring_progress)
         log_probabilities, log_mass = normalise(raw)
         self.facts["mean mass on the closed list"] = round(float(np.exp(log_mass).mean()), 4)
         return Probabilities(
@@ -128,7 +136,7 @@ class LanguageModel:
             settings=self.settings.training,
             folder=self.folder / "training",
             seed=self.settings.seed,
-            progress=self.progress,
+            progress=self.training_progress,
         )
         self._keep(history)
 

@@ -171,9 +171,7 @@ def _moving(run: RunFolder) -> list[str]:
     error = run.estimates("calibration_error", task="move").get(run.rivals[0])
     if auc is None:
         return []
-    sentence = (
-        f"Given two people, one of whom moves, it gives the mover the higher probability in {percent(auc.value, 0)}"
-    )
+    sentence = f"Of two person-years, one a move, it gives the move the higher probability in {percent(auc.value, 0)}"
     sentence += " of cases (AUC)"
     if error is not None:
         sentence += f", and its probabilities of moving are off by {fixed(100 * error.value, 1)} percentage points"

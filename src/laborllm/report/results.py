@@ -157,7 +157,7 @@ def transition_table(run: RunFolder) -> Table | None:
     return Table(
         name="by_transition",
         title="Perplexity by type of transition",
-        caption="A stay repeats last year's occupation and is easy, a move is hard, a first year has no history; "
+        caption="A stay repeats the last observed occupation and is easy, a move is hard, a first year has no history; "
         "columns are different person-years: compare down, not across.",
         brackets=run.ci,
         head=("Model", *(_head_with_count(SUBSETS[subset].capitalize(), counts[subset]) for subset in found)),
@@ -223,7 +223,7 @@ def event_table(run: RunFolder, task: str) -> Table | None:
     return Table(
         name=f"event_{task}",
         title=f"How well each model tells who is {TASKS[task]}",
-        caption="AUC: chance that a person with the event gets a higher probability than one without (0.5 is a coin "
+        caption="AUC: chance that a row with the event gets a higher probability than one without (0.5 is a coin "
         "toss); Brier score and calibration error: lower is better.",
         brackets=run.ci,
         head=("Model", *(heads[metric] for metric in found)),
