@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laborllm.study import read_careers, read_study, run_study
+from laborllm.run import run_study
+from laborllm.study import read_careers, read_study
 from laborllm.survey.careers import Careers
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import pytest
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import Probabilities
-from laborllm.study import read_careers, read_study, run_study, write_study
+from laborllm.run import run_study
+from laborllm.study import read_careers, read_study, write_study
 from laborllm.survey.careers import PARTS, Careers
 
 CLASSICAL = """

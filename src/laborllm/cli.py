@@ -50,7 +50,8 @@ def run(
 
     Example: `laborllm run examples/simulated.toml --out runs/first`
     """
-    from laborllm.study import read_study, run_study
+    from laborllm.run import run_study
+    from laborllm.study import read_study
 
     folder = out or _run_folder(study)
     with stage_bars() as progress:
@@ -67,7 +68,8 @@ def demo(
 
     Example: `laborllm demo --out /tmp/demo`
     """
-    from laborllm.study import read_study, run_study
+    from laborllm.run import run_study
+    from laborllm.study import read_study
 
     with resources.as_file(resources.files("laborllm") / "demo.toml") as study, stage_bars() as progress:
         report = run_study(read_study(study), out, command=f"laborllm demo --out {out}", progress=progress)

@@ -1,0 +1,38 @@
+"""What the README and the examples show runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from laborllm.study import read_study
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {})
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_the_study_of_the_readme_is_read(tmp_path: Path) -> None:
+    (tmp_path / "careers.csv").write_text("person,year,occupation\n1,1990,436\n")
+    for content in blocks("toml"):
+        (tmp_path / "study.toml").write_text(content)
+        assert read_study(tmp_path / "study.toml").models
+
+
+@pytest.mark.parametrize("study", ["own_table.toml", "simulated.toml"])
+def test_examples_are_read(study: str) -> None:
+    assert read_study(ROOT / "examples" / study).models
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("study", ["nlsy79.toml", "nlsy79_states.toml", "nlsy79_checkpoint.toml"])
+def test_examples_on_real_files_are_read(real_data: Path, study: str) -> None:
+    assert read_study(ROOT / "examples" / study).models
