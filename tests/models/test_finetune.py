@@ -133,3 +133,33 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(
         model.model.norm.weight.fill_(math.nan)
     with pytest.raises(LaborLLMError, match=r"the loss is nan at step 1; lower training.learning_rate"):
         train(model, tokenized, tmp_path)
+
+
+def test_one_step_does_not_depend_on_how_the_batch_is_cut(
+    model: Any, tokenized: list[TokenizedResume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = train(model, tokenized, tmp_path / "a", dropout=0.0)
+    model.load_state_dict(start)
+    monkeypatch.setattr("laborllm.models.scoring.TOKENS_PER_BATCH", 1)
+    pieces = train(model, tokenized, tmp_path / "b", dropout=0.0)
+    for one, other in zip(whole.legs, pieces.legs, strict=True):
+        assert one["training_loss"] == pytest.approx(other["training_loss"], rel=1e-4)
+
+
+def test_every_line_is_learned_once_in_windows(few_careers: Careers) -> None:
+    written = write_resumes(few_careers, ResumeSettings(last_rows=2))
+    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles)
+    windows = ResumeTokenizer(tokenizer, few_careers.occupations.titles).encode(written)
+    learned = [
+        row
+        for window in windows
+        for row, cut in zip(window.rows, window.cuts, strict=True)
+        if cut >= window.learned_from
+    ]
+    assert sorted(learned) == list(range(len(few_careers)))
+
+
+def test_a_part_of_an_epoch(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
+    history = train(model, tokenized, tmp_path, epochs=0.6, evaluations=1)
+    assert [leg["step"] for leg in history.legs] == [3]

@@ -1,8 +1,8 @@
 """Fine-tuning of a causal language model on résumés: the only place where a language model learns.
 
-The loss is the mean negative log-probability of all tokens (LABOR-LLM, fine-tuning). The checkpoint that is kept is
-the one of lowest perplexity of the occupations of the validation people, measured by the same exact scoring that
-serves the evaluation: nats summed over person-years and divided once.
+The loss is the mean negative log-probability of all tokens, each learned once an epoch (LABOR-LLM, fine-tuning). The
+checkpoint that is kept is the one of lowest perplexity of the occupations of the validation people, measured by the
+same exact scoring that serves the evaluation: nats summed over person-years and divided once.
 """
 
 import json
@@ -21,7 +21,7 @@ from torch.nn import functional
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_folder
 from laborllm.models.language_model_settings import TrainingSettings
-from laborllm.models.scoring import Progress, no_progress, padded, score_realised
+from laborllm.models.scoring import Batch, Progress, batches, no_progress, score_realised, tokens_per_batch
 from laborllm.text.titles import TokenizedResume
 
 POOL = 16
@@ -157,7 +157,7 @@ class _Run:
     ) -> None:
         self.model, self.train, self.settings, self.folder, self.seed = model, train, settings, folder, seed
         self.steps_per_epoch = math.ceil(len(train) / settings.batch)
-        self.steps = self.steps_per_epoch * settings.epochs
+        self.steps = math.ceil(self.steps_per_epoch * settings.epochs)
         self.optimizer = _optimizer(model, settings)
         self.step = 0
         self.history = History()
@@ -179,31 +179,41 @@ class _Run:
     def _batches_of_leg(self) -> Iterator[list[TokenizedResume]]:
         epoch, within = divmod(self.step, self.steps_per_epoch)
         edges = np.linspace(0, self.steps_per_epoch, self.settings.evaluations + 1).round().astype(int)
-        after = int(edges[np.searchsorted(edges, within, side="right")])
+        after = min(int(edges[np.searchsorted(edges, within, side="right")]), within + self.steps - self.step)
         groups = _epoch_batches(self.train, self.settings.batch, np.random.default_rng((self.seed, epoch)))
         for group in groups[within:after]:
             yield [self.train[place] for place in group]
 
     def update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
-        """One step of the optimiser; mean loss and number of tokens."""
-        batch = padded(resumes, self.model.device)
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):
-            logits = self.model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits
-        real = batch.attended[:, 1:].bool()  # (resumes, tokens - 1)
-        loss = functional.cross_entropy(logits[:, :-1][real].float(), batch.tokens[:, 1:][real])
-        if not torch.isfinite(loss):
+        """One step of the optimiser; mean loss and number of tokens learned."""
+        self.optimizer.zero_grad(set_to_none=True)
+        count = sum(len(resume.tokens) - max(1, resume.learned_from) for resume in resumes)
+        loss = 0.0
+        for batch in batches(resumes, tokens_per_batch(self.model), self.model.device):
+            share = self._nats(batch) / count
+            share.backward()
+            loss += share.item()
+        if not math.isfinite(loss):
             raise LaborLLMError(
-                f"{self.folder}: the loss is {loss.item()} at step {self.step + 1}; lower training.learning_rate "
+                f"{self.folder}: the loss is {loss} at step {self.step + 1}; lower training.learning_rate "
                 f"(the best checkpoint so far is kept)"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * _share_of_peak(self.step, self.steps, self.settings)
         self.optimizer.step()
         self.step += 1
-        return loss.item(), int(real.sum())
+        return loss, count
+
+    def _nats(self, batch: Batch) -> torch.Tensor:
+        """Negative log-probability of the tokens of a batch that are learned, summed."""
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):
+            logits = self.model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits
+        learned = batch.attended.bool()  # (resumes, tokens)
+        for place, resume in enumerate(batch.resumes):
+            learned[place, : resume.learned_from] = False
+        learned = learned[:, 1:]  # (resumes, tokens - 1)
+        return functional.cross_entropy(logits[:, :-1][learned].float(), batch.tokens[:, 1:][learned], reduction="sum")
 
     def keep(self, improved: bool) -> None:
         """Save the state of the run, and the weights as the best if they are."""

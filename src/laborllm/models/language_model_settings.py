@@ -13,7 +13,7 @@ class TrainingSettings(Settings):
     """How a language model is fine-tuned.
 
     Attributes:
-        epochs: passes over the training people.
+        epochs: passes over the training people; 0.1 is a tenth of one.
         learning_rate: the peak of the schedule.
         batch: résumés a step.
         schedule: what the learning rate does after warming up: falls to zero along a cosine or a line, or stays.
@@ -25,7 +25,7 @@ class TrainingSettings(Settings):
         patience: training stops after this many evaluations without a new best.
     """
 
-    epochs: int = Field(default=3, ge=1)
+    epochs: float = Field(default=3, gt=0)
     learning_rate: float = Field(default=1e-5, gt=0)
     batch: int = Field(default=32, ge=1)
     schedule: Literal["cosine", "linear", "constant"] = "linear"

@@ -44,6 +44,11 @@ class TokenizedResume:
     ends: np.ndarray
     first_scored: int = 0
 
+    @property
+    def learned_from(self) -> int:
+        """The first token that is learned: a later window of a career repeats header and history as context alone."""
+        return 0 if self.first_scored == 0 else int(self.ends[self.first_scored - 1])
+
 
 class ResumeTokenizer:
     """Turns résumés into tokens and holds the closed list's token sequences.
