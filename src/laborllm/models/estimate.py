@@ -43,7 +43,8 @@ def estimate(settings: LanguageModelSettings, careers: Careers) -> Estimate:
     """Load or make the model, tokenize everything, time one batch of training and a few people of scoring."""
     with TemporaryDirectory() as folder:
         model = LanguageModel(settings, Path(folder))
-        train = model.prepare(careers.part("train"))
+        model.prepare(careers.part("train"))
+        train = model.tokenized(careers.part("train"))
         test = careers.part("test")
         sample = test.first_people(SAMPLE)
         start = perf_counter()

@@ -76,25 +76,28 @@ class LanguageModel:
             self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
             self.facts = json.loads(finished.read_text())["facts"]
             return
-        tokenized = self.prepare(train)
+        self.prepare(train)
         if self.settings.use == "finetune":
-            self._finetune(tokenized, validation)
+            self._finetune(self.tokenized(train), self.tokenized(validation), len(validation))
 
-    def prepare(self, train: Careers) -> list[TokenizedResume]:
-        """Load or make the model and its tokenizer, check every title; the training résumés as tokens."""
+    def prepare(self, train: Careers) -> None:
+        """Load or make the model and its tokenizer; check every title."""
         titles = resume_titles(train.occupations, self.settings.text)
-        written = write_resumes(train, self.settings.text)
         if self.settings.scratch:
+            written = write_resumes(train, self.settings.text)
             tokenizer = piece_tokenizer((resume.text for resume in written), titles)
             self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
         else:
             self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
         self._describe()
-        return self._tokenize(written)
+
+    def tokenized(self, careers: Careers) -> list[TokenizedResume]:
+        """Résumés as tokens, in windows where a career is longer than the context."""
+        return fit_context(self.resumes, write_resumes(careers, self.settings.text), context_length(self.model))
 
     def predict(self, careers: Careers) -> Probabilities:
         """Probabilities of every title, or of the realised one, as the settings say."""
-        tokenized = self._tokenize(write_resumes(careers, self.settings.text))
+        tokenized = self.tokenized(careers)
         self.facts["predicted lines that lost their oldest history"] = _lines_without_oldest(tokenized, careers)
         rows = careers.table.select(KEYS)
         if self.settings.probabilities == "realised":
@@ -123,16 +126,12 @@ class LanguageModel:
             "tokens a title, line end included": round(float(np.mean([len(s) for s in self.resumes.sequences])), 1),
         }
 
-    def _tokenize(self, written: Sequence[Resume]) -> list[TokenizedResume]:
-        return fit_context(self.resumes, written, context_length(self.model))
-
-    def _finetune(self, train: list[TokenizedResume], validation: Careers) -> None:
-        checked = self._tokenize(write_resumes(validation, self.settings.text))
+    def _finetune(self, train: list[TokenizedResume], validation: list[TokenizedResume], rows: int) -> None:
         self.facts["tokens of training résumés"] = int(sum(len(resume.tokens) for resume in train))
         history = finetune(
             self.model,
             train,
-            lambda model: occupation_perplexity(model, checked, len(validation)),
+            lambda model: occupation_perplexity(model, validation, rows),
             settings=self.settings.training,
             folder=self.folder / "training",
             seed=self.settings.seed,
