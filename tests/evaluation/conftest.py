@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.models.probabilities import Probabilities, normalised
+from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.survey.careers import Careers
 
 
@@ -19,7 +19,7 @@ def noisy(careers: Careers, seed: int, *, stay: float = 1.5) -> Probabilities:
     scores = rng.normal(size=(len(careers), len(careers.occupations)))
     later = np.flatnonzero(careers.previous >= 0)
     scores[later, careers.previous[later]] += stay
-    return prediction_of(careers, normalised(scores))
+    return prediction_of(careers, normalise(scores)[0])
 
 
 def restricted(careers: Careers, people: np.ndarray) -> Careers:
@@ -49,6 +49,6 @@ def models(few_careers: Careers) -> dict[str, Probabilities]:
     rows = few_careers.table.select("person", "year", "occupation")
     return {
         "language": prediction_of(few_careers, first.log_probabilities, mass),
-        "relative": prediction_of(few_careers, normalised(first.log_probabilities + jitter)),
+        "relative": prediction_of(few_careers, normalise(first.log_probabilities + jitter)[0]),
         "realised": Probabilities(rows, few_careers.occupations, realised_raw=mass - 1.0),
     }

@@ -11,7 +11,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from laborllm.evaluation.tables import ATTAINABLE, COMPARISONS, EVALUATION, RELIABILITY
 from laborllm.evaluation.uncertainty import clustered_std_error
-from laborllm.models.probabilities import Probabilities, normalised
+from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.survey.careers import Careers
 from tests.evaluation.conftest import noisy, prediction_of, restricted
 
@@ -85,8 +85,8 @@ def test_a_perfect_model_has_perplexity_one_and_a_uniform_one_the_number_of_occu
     perfect = np.full((len(few_careers), 5), -500.0)
     perfect[np.arange(len(few_careers)), few_careers.occupation] = 0.0
     predictions = {
-        "perfect": prediction_of(few_careers, normalised(perfect)),
-        "uniform": prediction_of(few_careers, normalised(np.zeros_like(perfect))),
+        "perfect": prediction_of(few_careers, normalise(perfect)[0]),
+        "uniform": prediction_of(few_careers, normalise(np.zeros_like(perfect))[0]),
     }
     table = evaluate(predictions, few_careers, SETTINGS).evaluation.filter(task="occupation", metric="perplexity")
     assert (table.filter(model="perfect")["estimate"] == 1).all()
@@ -183,7 +183,7 @@ def test_zero_probability_of_what_happened_is_infinite_and_noted(
 ) -> None:
     scores = np.zeros((len(few_careers), 5))
     scores[[3, 9], few_careers.occupation[[3, 9]]] = -np.inf
-    predictions = {"hole": prediction_of(few_careers, normalised(scores)), **models}
+    predictions = {"hole": prediction_of(few_careers, normalise(scores)[0]), **models}
     found = evaluate(predictions, few_careers, SETTINGS)
     assert found.notes == ("hole: 2 realised occupations have probability 0, so its perplexity is infinite",)
     assert found.notes[0] in caplog.text
@@ -220,7 +220,7 @@ def test_share_of_the_attainable_gain(few_careers: Careers) -> None:
     truth = np.zeros((len(few_careers), 5))
     truth[np.arange(len(few_careers)), few_careers.occupation] = 2.0
     predictions = {
-        name: prediction_of(few_careers, normalised(scale * truth))
+        name: prediction_of(few_careers, normalise(scale * truth)[0])
         for name, scale in (("transition", 0.2), ("model", 0.5), ("oracle", 1.0))
     }
     found = evaluate(predictions, few_careers, SETTINGS, baseline="transition", floor="oracle").attainable

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from laborllm.evaluation.tasks import event_scores, find_events, occupation_scores, realised_rank
-from laborllm.models.probabilities import Probabilities, normalised
+from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.survey.careers import Careers, careers_from_frame
 from laborllm.survey.occupations import Occupations
 from tests.evaluation.conftest import noisy, prediction_of
@@ -92,12 +92,12 @@ def test_realised_rank_equals_sorting(rng: np.random.Generator) -> None:
 
 def test_a_uniform_model_hits_by_chance_and_a_perfect_one_always(few_careers: Careers) -> None:
     shape = (len(few_careers), 5)
-    uniform = occupation_scores(prediction_of(few_careers, normalised(np.zeros(shape))))
+    uniform = occupation_scores(prediction_of(few_careers, normalise(np.zeros(shape))[0]))
     np.testing.assert_allclose(uniform["accuracy"], 1 / 5)
     np.testing.assert_allclose(uniform["top5"], 1.0)
     certain = np.full(shape, -200.0)
     certain[np.arange(shape[0]), few_careers.occupation] = 0.0
-    assert (occupation_scores(prediction_of(few_careers, normalised(certain)))["accuracy"] == 1).all()
+    assert (occupation_scores(prediction_of(few_careers, normalise(certain)[0]))["accuracy"] == 1).all()
 
 
 def test_only_what_a_prediction_defines_is_scored(models: dict[str, Probabilities]) -> None:

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from laborllm.errors import LaborLLMError
 from laborllm.models.finetune import History, add_dropout, finetune, occupation_perplexity
 from laborllm.models.language_model_settings import TrainingSettings
-from laborllm.models.scratch import piece_tokenizer, tiny_llama
+from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TokenizedResume
@@ -28,14 +28,16 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def tokenized(few_careers: Careers) -> list[TokenizedResume]:
     written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles)
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
     return ResumeTokenizer(tokenizer, few_careers.occupations.titles).encode(written)
 
 
 @pytest.fixture
 def model(few_careers: Careers) -> Any:
     written = write_resumes(few_careers, ResumeSettings())
-    return tiny_llama(piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles), seed=1)
+    return tiny_llama(
+        train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192), seed=1
+    )
 
 
 def weights(model: Any) -> np.ndarray:
@@ -149,7 +151,7 @@ def test_one_step_does_not_depend_on_how_the_batch_is_cut(
 
 def test_every_line_is_learned_once_in_windows(few_careers: Careers) -> None:
     written = write_resumes(few_careers, ResumeSettings(last_rows=2))
-    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles)
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
     windows = ResumeTokenizer(tokenizer, few_careers.occupations.titles).encode(written)
     learned = [
         row

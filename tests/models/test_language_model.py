@@ -14,7 +14,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.models.estimate import estimate
 from laborllm.models.language_model import LanguageModel, context_length, fit_context, load_checkpoint
 from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.scratch import piece_tokenizer, tiny_llama
+from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer
@@ -28,7 +28,7 @@ def careers(few_careers: Careers) -> Careers:
 @pytest.fixture
 def checkpoint(few_careers: Careers, tmp_path: Path) -> Path:
     written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles)
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
     tiny_llama(tokenizer, seed=1).save_pretrained(tmp_path / "checkpoint")
     tokenizer.save_pretrained(tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
@@ -78,7 +78,7 @@ def test_numeric_titles_and_dropped_covariates_run(careers: Careers, tmp_path: P
 
 def test_a_career_longer_than_the_context(careers: Careers) -> None:
     written = write_resumes(careers, ResumeSettings())
-    tokenizer = piece_tokenizer([resume.text for resume in written], careers.occupations.titles)
+    tokenizer = train_tokenizer([resume.text for resume in written], careers.occupations.titles, 8192)
     resumes = ResumeTokenizer(tokenizer, careers.occupations.titles)
     for context in (34, 40):
         windows = fit_context(resumes, written, context)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.probabilities import Probabilities, normalised
+from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.survey.careers import KEYS, Careers
 
 
@@ -18,16 +18,16 @@ def rows(few_careers: Careers) -> pl.DataFrame:
 
 @pytest.fixture
 def full(few_careers: Careers, rows: pl.DataFrame, rng: np.random.Generator) -> Probabilities:
-    scores = normalised(rng.normal(size=(len(few_careers), len(few_careers.occupations))))
+    scores = normalise(rng.normal(size=(len(few_careers), len(few_careers.occupations))))[0]
     mass = -rng.exponential(size=len(few_careers))
     return Probabilities(rows, few_careers.occupations, log_probabilities=scores, log_mass=mass)
 
 
 def test_rows_sum_to_one_whatever_the_scale(rng: np.random.Generator) -> None:
     for scale in (1.0, 1e4):
-        scores = normalised(scale * rng.normal(size=(50, 7)))
+        scores = normalise(scale * rng.normal(size=(50, 7)))[0]
         assert np.exp(scores.astype(float)).sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert normalised(np.array([[0.0, -np.inf]])).tolist() == [[0.0, -np.inf]]
+    assert normalise(np.array([[0.0, -np.inf]]))[0].tolist() == [[0.0, -np.inf]]
 
 
 def test_raw_is_normalised_plus_mass(full: Probabilities, few_careers: Careers) -> None:

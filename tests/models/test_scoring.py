@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from laborllm.models import scoring
-from laborllm.models.scoring import normalise, score_realised, score_titles
-from laborllm.models.scratch import piece_tokenizer, tiny_llama
+from laborllm.models.probabilities import normalise
+from laborllm.models.scoring import score_realised, score_titles
+from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
@@ -109,15 +110,16 @@ def test_equals_brute_force_with_a_real_checkpoint(real_data: Path, few_careers:
 def own(few_careers: Careers) -> tuple[Any, ResumeTokenizer]:
     """Our tokenizer and a small model; titles that it never saw are many tokens long."""
     written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles[:2])
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles[:2], 8192)
     for_titles = ResumeTokenizer(tokenizer, few_careers.occupations.titles)
     return tiny_llama(tokenizer, seed=1).eval(), for_titles
 
 
 @pytest.fixture(scope="module")
 def sub_words(few_careers: Careers) -> tuple[Any, ResumeTokenizer]:
-    """A tokenizer of bytes: titles share beginnings and have many tokens."""
-    tokenizer = piece_tokenizer([], [])
+    """A small vocabulary: titles share beginnings and have many tokens."""
+    written = write_resumes(few_careers, ResumeSettings())
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 280)
     return tiny_llama(tokenizer, seed=1).eval(), ResumeTokenizer(tokenizer, few_careers.occupations.titles)
 
 

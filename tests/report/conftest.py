@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.models.probabilities import Probabilities, normalised
+from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.report import drawing
 from laborllm.report.page import write_report
 from laborllm.survey.careers import Careers, Step, careers_from_frame, split_by_person
@@ -177,7 +177,7 @@ def write_probabilities(out: Path, models: Sequence[Made], careers: Careers) -> 
         path = out / "probabilities" / f"{model.name}.parquet"
         if model.full:
             mass = None if model.mass is None else np.full(len(test), np.log(model.mass))
-            Probabilities(rows, test.occupations, log_probabilities=normalised(scores), log_mass=mass).write(path)
+            Probabilities(rows, test.occupations, log_probabilities=normalise(scores)[0], log_mass=mass).write(path)
         else:
             Probabilities(rows, test.occupations, realised_raw=rng.normal(-5, 1, size=len(test))).write(path)
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.scratch import piece_tokenizer
+from laborllm.models.scratch import train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.survey.occupations import occ1990dd
 from laborllm.text.resume import ResumeSettings, write_resumes
@@ -62,7 +62,7 @@ def both(resumes: ResumeTokenizer, careers: Careers):
 
 def test_own_tokenizer_makes_each_title_one_token(few_careers: Careers) -> None:
     written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = piece_tokenizer([resume.text for resume in written], few_careers.occupations.titles)
+    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
     resumes = ResumeTokenizer(tokenizer, few_careers.occupations.titles)
     assert all(len(sequence) == 1 for sequence in resumes.sequences)
     for resume, tokenized in zip(written, resumes.encode(written), strict=True):

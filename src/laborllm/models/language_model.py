@@ -17,9 +17,9 @@ from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
 from laborllm.models.finetune import History, finetune, occupation_perplexity
 from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.probabilities import Probabilities
-from laborllm.models.scoring import normalise, score_realised, score_titles
-from laborllm.models.scratch import piece_tokenizer, tiny_llama
+from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.scoring import score_realised, score_titles
+from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
@@ -85,7 +85,7 @@ class LanguageModel:
         titles = resume_titles(train.occupations, self.settings.text)
         if self.settings.scratch:
             written = write_resumes(train, self.settings.text)
-            tokenizer = piece_tokenizer((resume.text for resume in written), titles)
+            tokenizer = train_tokenizer((resume.text for resume in written), titles, self.settings.vocabulary)
             self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
         else:
             self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)

@@ -56,6 +56,8 @@ class LanguageModelSettings(Settings):
     Attributes:
         checkpoint: folder of a Hugging Face checkpoint (config, safetensors, tokenizer.json); or
         scratch: "tiny", a small model with random weights and a tokenizer made from the training résumés.
+        vocabulary: of a model from scratch: size of the BPE that cuts titles. Large: one token a title, fast and
+            blind to words that titles share. Small (1024, say): rare titles are spelled in pieces that they share.
         use: "off_the_shelf" (untouched) or "finetune".
         text: how careers are worded.
         training: how it is fine-tuned; by default as the paper does, or as suits random weights.
@@ -66,6 +68,7 @@ class LanguageModelSettings(Settings):
     kind: Literal["language_model"]
     checkpoint: Path | None = None
     scratch: Literal["tiny"] | None = None
+    vocabulary: int = Field(default=8192, ge=256)
     use: Literal["off_the_shelf", "finetune"] = "finetune"
     text: ResumeSettings = ResumeSettings()
     training: TrainingSettings = Field(default_factory=TrainingSettings)

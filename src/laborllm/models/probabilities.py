@@ -1,6 +1,5 @@
 """The Probabilities table and the two methods that make anything a model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ import polars as pl
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.survey.careers import KEYS, Careers
-from laborllm.survey.occupations import Occupations
+from laborllm.survey.occupations import METADATA, Occupations
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,8 @@ class Probabilities:
             columns = columns.hstack(block)
         extra = {"log_mass": self.log_mass, "realised_raw": self.realised_raw}
         columns = columns.with_columns(pl.Series(name, values) for name, values in extra.items() if values is not None)
-        listing = {
-            "codes": self.occupations.codes,
-            "titles": self.occupations.titles,
-            "groups": self.occupations.groups,
-        }
         with whole_file(path) as temporary:
-            columns.write_parquet(temporary, metadata={"laborllm.occupations": json.dumps(listing)})
+            columns.write_parquet(temporary, metadata={METADATA: self.occupations.to_json()})
 
     @classmethod
     def read(cls, path: Path) -> "Probabilities":
@@ -88,10 +82,9 @@ class Probabilities:
             table = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LaborLLMError(f"{path}: cannot be read as Parquet; run the study again to write it") from error
-        if "laborllm.occupations" not in metadata:
+        if METADATA not in metadata:
             raise LaborLLMError(f"{path}: holds no list of occupations; run the study again to write it")
-        listing = {key: tuple(value) for key, value in json.loads(metadata["laborllm.occupations"]).items()}
-        occupations = Occupations(**listing)
+        occupations = Occupations.from_json(metadata[METADATA])
         full = occupations.codes[0] in table.columns
         return cls(
             rows=table.select(KEYS),
@@ -123,9 +116,17 @@ class Model(Protocol):
         """Probability of each occupation in every person-year, given what came before it."""
 
 
-def normalised(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities from unnormalised log-scores; float32, shape (person_years, occupations)."""
-    scores = np.asarray(logits, dtype=np.float64)
+def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide raw probabilities by their mass.
+
+    Args:
+        raw: log-probabilities or any log-scores, nats, shape (person_years, occupations).
+
+    Returns:
+        Normalised log-probabilities, float32, shape (person_years, occupations), and the log mass, float64, shape
+        (person_years,).
+    """
+    scores = np.asarray(raw, dtype=np.float64)
     top = scores.max(axis=1, keepdims=True)
-    log_sum = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True))
-    return (scores - log_sum).astype(np.float32)  # (person_years, occupations)
+    log_mass = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True))  # (person_years, 1)
+    return (scores - log_mass).astype(np.float32), log_mass[:, 0]

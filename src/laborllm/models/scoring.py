@@ -130,13 +130,6 @@ def score_titles(
     return raw
 
 
-def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised log-probabilities, float32, shape (rows, occupations), and log mass, float64, shape (rows,)."""
-    top = raw.max(axis=1, keepdims=True)
-    mass = np.log(np.exp((raw - top).astype(np.float64)).sum(axis=1)) + top[:, 0]  # (rows,)
-    return (raw - mass[:, None]).astype(np.float32), mass
-
-
 def _log_probability_of_next(logits: torch.Tensor, tokens: torch.Tensor) -> np.ndarray:
     """Log-probability of token t + 1 given those up to t, float64, shape (resumes, tokens - 1)."""
     chosen = logits[:, :-1].gather(2, tokens[:, 1:, None])[..., 0]  # (resumes, tokens - 1)

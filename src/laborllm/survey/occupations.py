@@ -17,6 +17,7 @@ in IPUMS' OCC1990, because later surveys code service members' jobs so. Unclassi
 (999, 991) are no occupations: they map nowhere, and a reader counts them.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -40,6 +41,12 @@ NOT_EMPLOYED = "Not employed"
 
 CENSUSES = (1970, 1980, 1990, 2000, 2002, 2010)
 """The classifications that ``map_codes`` knows."""
+
+METADATA = "laborllm.occupations"
+"""The key under which a Parquet file carries its closed list."""
+
+RESERVED = {"person", "year", "occupation", "log_mass", "realised_raw"}
+"""Names of other columns of a probabilities file; no code may bear one."""
 
 _DATA = Path(__file__).with_name("data")
 
@@ -69,6 +76,9 @@ class Occupations:
                 f"the list of occupations has {len(self.codes)} codes, {len(self.titles)} titles and "
                 f"{len(self.groups)} groups; give one of each per occupation"
             )
+        for row, code in enumerate(self.codes, start=1):
+            if code in RESERVED:
+                raise LaborLLMError(f"occupations, row {row}: code {code!r} is the name of a column; choose another")
         for what, entries in (("code", self.codes), ("title", self.titles)):
             seen: set[str] = set()
             for row, entry in enumerate(entries, start=1):
@@ -95,6 +105,15 @@ class Occupations:
     def is_state(self) -> tuple[bool, ...]:
         """Whether each entry is a state outside employment rather than a job, shape (occupations,)."""
         return tuple(code in STATES for code in self.codes)
+
+    def to_json(self) -> str:
+        """The list as text, for a file's metadata."""
+        return json.dumps({"codes": self.codes, "titles": self.titles, "groups": self.groups})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Occupations":
+        """Read what ``to_json`` wrote."""
+        return cls(**{name: tuple(entries) for name, entries in json.loads(text).items()})
 
     def restrict(self, codes: set[str]) -> "Occupations":
         """The sub-list of the given codes, in this list's order."""

@@ -49,6 +49,7 @@ class Resume:
         rows: positions in the Careers table of the lines, shape (lines,), consecutive.
         cuts: character at which each line's prefix ends, just before the space and the title, shape (lines,).
         ends: character just after each line's line end, shape (lines,).
+        occupation: position of each line's occupation in the closed list, shape (lines,).
         first_scored: the first line whose title this window predicts; earlier lines are history alone.
     """
 
@@ -56,6 +57,7 @@ class Resume:
     rows: range
     cuts: np.ndarray
     ends: np.ndarray
+    occupation: np.ndarray
     first_scored: int = 0
 
 
@@ -91,10 +93,8 @@ def write_resumes(careers: Careers, settings: ResumeSettings) -> list[Resume]:
     writer = _Writer(careers, titles, settings)
     resumes = []
     for first, after in zip(careers.starts[:-1].tolist(), careers.starts[1:].tolist(), strict=True):
-        if settings.last_rows is None:
-            resumes.append(writer.write(range(first, after)))
-        else:
-            resumes += [writer.write(rows, scored) for rows, scored in _windows(first, after, settings.last_rows)]
+        whole = writer.write(range(first, after))
+        resumes += [whole] if settings.last_rows is None else _last_rows(whole, settings.last_rows)
     return resumes
 
 
@@ -135,6 +135,7 @@ class _Writer:
         self.hidden = set(settings.drop)
         nothing = [pl.lit(None).alias(name) for name in settings.drop]
         self.columns = careers.table.with_columns(nothing).to_dict(as_series=False)
+        self.occupation = careers.occupation
         self.titles = [titles[place] for place in careers.occupation]
 
     def header(self, row: int) -> str:
@@ -152,7 +153,7 @@ class _Writer:
     def _worker(self, row: int) -> str:
         words = [self.columns["gender"][row], self.columns["ethnicity"][row], "US worker"]
         phrase = " ".join(word for word in words if word)
-        article = "an" if phrase[0] in "aeio" else "a"
+        article = "an" if phrase[0].lower() in "aeio" else "a"
         region = self.columns["region"][row]
         return f"{article} {phrase}" + (f" residing in the {region} region" if region else "")
 
@@ -160,7 +161,7 @@ class _Writer:
         education = self.columns["education"][row]
         return f"{self.columns['year'][row]}:" if education is None else f"{self.columns['year'][row]} ({education}):"
 
-    def write(self, rows: range, first_scored: int = 0) -> Resume:
+    def write(self, rows: range) -> Resume:
         text = self.header(rows[0])
         cuts, ends = [], []
         for row in rows:
@@ -168,14 +169,15 @@ class _Writer:
             cuts.append(len(text))
             text += f" {self.titles[row]}\n"
             ends.append(len(text))
-        return Resume(text + END_OF_DATA, rows, np.array(cuts), np.array(ends), first_scored)
+        return Resume(text + END_OF_DATA, rows, np.array(cuts), np.array(ends), self.occupation[rows.start : rows.stop])
 
 
-def _windows(first: int, after: int, last_rows: int) -> list[tuple[range, int]]:
-    head = min(after, first + last_rows + 1)
-    windows = [(range(first, head), 0)]
-    windows += [(range(row - last_rows, row + 1), last_rows) for row in range(head, after)]
-    return windows
+def _last_rows(resume: Resume, last_rows: int) -> list[Resume]:
+    """Windows in which every line sees at most so many lines before it."""
+    lines = len(resume.rows)
+    head = min(lines, last_rows + 1)
+    windows = [resume if head == lines else _window(resume, 0, head, 0)]
+    return windows + [_window(resume, line - last_rows, line + 1, line) for line in range(head, lines)]
 
 
 def _window(resume: Resume, first: int, after: int, scored: int) -> Resume:
@@ -189,6 +191,7 @@ def _window(resume: Resume, first: int, after: int, scored: int) -> Resume:
         rows=resume.rows[first:after],
         cuts=resume.cuts[first:after] + shift,
         ends=resume.ends[first:after] + shift,
+        occupation=resume.occupation[first:after],
         first_scored=scored - first,
     )
 

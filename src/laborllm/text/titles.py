@@ -78,7 +78,7 @@ class ResumeTokenizer:
         """Tokens of each résumé.
 
         Raises:
-            LaborLLMError: a token spans the edge of a title.
+            LaborLLMError: a token spans the edge of a title, or a title has other tokens than on the list.
         """
         encodings = self._encode([resume.text for resume in resumes])
         tokenized = []
@@ -86,9 +86,19 @@ class ResumeTokenizer:
             cuts = _boundaries(resume.cuts, starts, stops, resume.text)
             ends = _boundaries(resume.ends, starts, stops, resume.text)
             shift = len(self.start)
+            self._require_listed(resume, tokens, cuts, ends)
             ids = np.concatenate([np.array(self.start, dtype=np.int64), tokens])
             tokenized.append(TokenizedResume(ids, resume.rows, cuts + shift, ends + shift, resume.first_scored))
         return tokenized
+
+    def _require_listed(self, resume: Resume, tokens: np.ndarray, cuts: np.ndarray, ends: np.ndarray) -> None:
+        for place, cut, end in zip(resume.occupation.tolist(), cuts.tolist(), ends.tolist(), strict=True):
+            if tuple(tokens[cut:end].tolist()) != self.sequences[place]:
+                start = resume.text.rfind("\n", 0, int(resume.cuts[cuts.tolist().index(cut)])) + 1
+                raise LaborLLMError(
+                    f"title {self.titles[place]!r} has other tokens than elsewhere in the line that begins "
+                    f"{resume.text[start : start + 60]!r}; rename it or choose another tokenizer"
+                )
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         coded = self.tokenizer(
