@@ -34,11 +34,11 @@ def test_run_ends_with_the_table_and_the_report(folder: Path) -> None:
     done = laborllm("run", "study.toml", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "transition" in done.stdout
-    assert "runs/study/report.html" in done.stdout
-    assert (folder / "runs" / "study" / "report.html").is_file()
-    repeated = laborllm("run", "runs/study/study.toml", folder=folder)
+    assert f"runs/{folder.name}/report.html" in done.stdout
+    assert (folder / "runs" / folder.name / "report.html").is_file()
+    repeated = laborllm("run", f"runs/{folder.name}/study.toml", folder=folder)
     assert repeated.returncode == 0, repeated.stderr
-    record = json.loads((folder / "runs" / "study" / "record.json").read_text())
+    record = json.loads((folder / "runs" / folder.name / "record.json").read_text())
     assert all(stage["skipped"] for stage in record["stages"])
 
 

@@ -1,11 +1,12 @@
 """Files are whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.files import file_hash, whole_file, whole_folder
+from laborllm.files import file_hash, sole_writer, whole_file, whole_folder
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -47,3 +48,36 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 def test_the_hash_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(LaborLLMError, match=r"none.csv: cannot read"):
         file_hash(tmp_path / "none.csv")
+
+
+GONE = 2**22 + 1
+"""No process has this number: it is above the kernel's largest."""
+
+
+def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
+    (tmp_path / f".a.csv.{GONE}.tmp").write_text("half")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / f".training.{GONE}.tmp").mkdir()
+    (tmp_path / ".own.tmp").write_text("the user's")
+    with sole_writer(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".own.tmp", "models"]
+
+
+def test_a_folder_retired_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    for name, survivor in (("lost", False), ("replaced", True)):
+        (tmp_path / f".{name}.{GONE}.old.tmp").mkdir()
+        (tmp_path / f".{name}.{GONE}.old.tmp" / "old.txt").write_text("old")
+        if survivor:
+            (tmp_path / name).mkdir()
+    with sole_writer(tmp_path):
+        pass
+    assert (tmp_path / "lost" / "old.txt").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lost", "replaced"]
+    assert not list((tmp_path / "replaced").iterdir())
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / f".running.{os.getppid()}.tmp").touch()
+    with pytest.raises(LaborLLMError, match=f"process {os.getppid()} is writing here"), sole_writer(tmp_path):
+        pass

@@ -117,18 +117,74 @@ def test_unchanged_stages_are_skipped(study_file: Path, tmp_path: Path) -> None:
     assert not any(stages(out).values())
 
 
-def test_a_broken_stage_leaves_the_finished_ones(study_file: Path, tmp_path: Path) -> None:
-    table = tmp_path / "careers.csv"
-    table.write_text("person,year,occupation\n" + "".join(f"{i},{1980 + t},436\n" for i in range(20) for t in range(3)))
+def table_study(folder: Path, genders: tuple[str, str] = ("female", "male")) -> Path:
+    """A study of a table of 60 people; returns the study file."""
+    rows = [
+        (person, year, ("436", "313", "433")[(person + year // 3) % 3], genders[person % 2])
+        for person in range(60)
+        for year in range(1990, 1996)
+    ]
+    frame = pl.DataFrame(rows, schema=["person", "year", "occupation", "gender"], orient="row")
+    frame.write_csv(folder / "careers.csv")
+    study_file = folder / "table.toml"
     study_file.write_text(
         '[survey]\nsource = "table"\nfiles = ["careers.csv"]\n[models.transition]\nkind = "transition"\n'
-        '[models.oracle]\nkind = "oracle"\n'
+        '[evaluation]\nby = ["gender"]\nbootstrap = 20\n'
     )
-    with pytest.raises(LaborLLMError, match=r"models.oracle: only survey.source = \"simulated\" has an oracle"):
-        run(study_file, tmp_path / "out")
-    assert (tmp_path / "out" / "probabilities" / "transition.parquet").is_file()
-    assert not (tmp_path / "out" / "evaluation.csv").exists()
-    assert not list((tmp_path / "out").rglob("*.tmp"))
+    return study_file
+
+
+def test_a_changed_covariate_changes_the_evaluation(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(table_study(tmp_path), out)
+    before = (out / "probabilities" / "transition.parquet").read_bytes()
+    run(table_study(tmp_path, genders=("women", "men")), out)
+    assert (out / "probabilities" / "transition.parquet").read_bytes() == before
+    groups = set(pl.read_csv(out / "evaluation.csv")["group"])
+    assert groups == {"all", "gender=women", "gender=men"}
+
+
+def test_nothing_stays_of_a_model_that_left_the_study(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(study_file, out)
+    study_file.write_text(CLASSICAL.replace("models.transition", "models.frequencies"))
+    run(study_file, out)
+    assert sorted(path.stem for path in (out / "probabilities").iterdir()) == ["frequencies", "oracle"]
+    assert sorted(path.name for path in (out / "models").iterdir()) == ["frequencies", "oracle"]
+    assert "transition" not in set(pl.read_csv(out / "evaluation.csv")["model"])
+
+
+def test_a_table_that_was_deleted_comes_back(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(study_file, out)
+    victim = sorted((out / "tables").iterdir())[0]
+    content = victim.read_bytes()
+    victim.unlink()
+    run(study_file, out)
+    assert victim.read_bytes() == content
+    assert stages(out)["evaluation"]
+
+
+def test_a_broken_stage_leaves_the_finished_ones_and_nothing_stale(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    study_file = table_study(tmp_path)
+    run(study_file, out)
+    study_file.write_text(study_file.read_text() + '[models.llm]\nkind = "language_model"\ncheckpoint = "empty"\n')
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LaborLLMError, match=r"empty: holds no config.json"):
+        run(study_file, out)
+    assert (out / "probabilities" / "transition.parquet").is_file()
+    assert not (out / "evaluation.csv").exists()
+    assert not (out / "report.html").exists()
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_split_without_validation_people_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"person": [1, 2], "year": 1990, "occupation": "436", "split": ["train", "test"]})
+    study_file = table_study(tmp_path)
+    frame.write_csv(tmp_path / "careers.csv")
+    with pytest.raises(LaborLLMError, match="column split: nobody is in validation"):
+        read_careers(read_study(study_file))
 
 
 def test_people_with_one_row_run_through(study_file: Path, tmp_path: Path) -> None:
@@ -160,13 +216,27 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
         (CLASSICAL.replace('"simulated"', '"nlsy78"'), "survey: Input tag 'nlsy78' .* 'nlsy79', 'table', 'simulated'"),
         (CLASSICAL.replace("people = 300", "people = 0"), "survey.people: .*greater than or equal to 1, not 0"),
         (CLASSICAL.replace('kind = "oracle"', 'kind = "delphi"'), "models.oracle: Input tag 'delphi'"),
-        (CLASSICAL.replace("[models.oracle]", '[models."a/b"]'), "models.a/b: use letters, digits"),
+        (CLASSICAL.replace("[models.oracle]", '[models."a/b"]'), "models.'a/b': use letters, digits"),
         (
             '[survey]\nsource = "table"\nfiles = ["no.csv"]\n[models.t]\nkind = "transition"\n',
-            "no.csv, which does not exist",
+            "no.csv, which is no file",
         ),
-        ('[survey]\nsource = "simulated"\n', "models: Dictionary should have at least 1 item"),
+        ('survey = "nlsy79"\nmodels = 3\n', "survey: .*"),
+        (CLASSICAL + "[models.x]\nkind = 3\n", "models.x: "),
+        ('[survey]\nsource = "table"\nfiles = [3]\n[models.t]\nkind = "transition"\n', "survey.files.0: "),
+        (CLASSICAL.replace('by = ["gender"]', 'by = ["gendr"]'), "evaluation.by names 'gendr'; the covariates are"),
+        (CLASSICAL + 'checkpoint = "nowhere"\n', "evaluation.checkpoint: Extra inputs"),
+        (
+            '[survey]\nsource = "simulated"\n[models.l]\nkind = "language_model"\ncheckpoint = "no"\n',
+            "models.l.checkpoint names .*no, which is no folder",
+        ),
+        (
+            CLASSICAL.replace("people = 300", 'people = 300\npopulation = "resume"'),
+            'models.oracle: only survey.source = "simulated" with population = "survey" has an oracle',
+        ),
+        ('[survey]\nsource = "simulated"\n', "models: Field required"),
         (CLASSICAL + "[split]\nshares = [0.7, 0.3]\n", "split.shares"),
+        (CLASSICAL + "[split]\nshares = [0.7, 0.1, 0.1]\n", "split.shares: give three positive shares that sum to 1"),
     ],
 )
 def test_a_wrong_study_is_one_line_that_names_the_key(study_file: Path, content: str, message: str) -> None:
@@ -175,12 +245,6 @@ def test_a_wrong_study_is_one_line_that_names_the_key(study_file: Path, content:
         read_study(study_file)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(str(study_file))
-
-
-def test_split_shares_must_sum_to_one(study_file: Path) -> None:
-    study_file.write_text(CLASSICAL + "[split]\nshares = [0.7, 0.1, 0.1]\n")
-    with pytest.raises(LaborLLMError, match="three positive shares that sum to 1"):
-        read_careers(read_study(study_file))
 
 
 def test_a_missing_study_names_itself(tmp_path: Path) -> None:
@@ -216,17 +280,31 @@ def test_a_killed_run_ends_like_an_undisturbed_one(study_file: Path, tmp_path: P
     assert not list(out.rglob("*.tmp"))
 
 
-def test_a_full_disk_while_writing_probabilities(
-    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from laborllm.errors import LaborLLMError
+from laborllm.run import run_study
+from laborllm.study import read_study
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
+try:
+    run_study(read_study(Path(sys.argv[1])), Path(sys.argv[2]), command="test")
+except LaborLLMError as error:
+    sys.exit(str(error))
+"""
 
+
+@pytest.mark.parametrize(("room", "file", "model"), [(4_000, "careers.parquet", False), (400_000, "training", True)])
+def test_a_disk_without_room(study_file: Path, tmp_path: Path, room: int, file: str, model: bool) -> None:
+    """The kernel refuses files above a size, as a full disk does."""
+    if model:
+        pytest.importorskip("torch")
+        study_file.write_text(WITH_LANGUAGE_MODEL)
     out = tmp_path / "out"
-    with monkeypatch.context() as patched:
-        patched.setattr(pl.DataFrame, "write_parquet", full)
-        with pytest.raises(LaborLLMError, match="careers.parquet: cannot write"):
-            run(study_file, out)
-    assert not (out / "careers.parquet").exists()
-    run(study_file, out)
-    assert (out / "report.html").is_file()
+    command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)" + FULL_DISK]
+    done = subprocess.run([*command, str(study_file), str(out), str(room)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert f"{file}: cannot write (" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(out.rglob("*.tmp"))
+    assert not (out / "evaluation.csv").exists()

@@ -2,19 +2,21 @@
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.study import Study, read_careers
+from laborllm.study import Progress, Study, read_careers
 from laborllm.survey.careers import PARTS, Careers
 
 Fact = tuple[str, str]
 
 
-def check_study(study: Study) -> list[Fact]:
+def check_study(study: Study, progress: Progress = lambda stage, done, total: None) -> list[Fact]:
     """Read every input of a study, tokenize every title, estimate memory and time.
 
     Raises:
         LaborLLMError: whatever would stop the run at its door.
     """
+    progress("careers", 0, 1)
     careers = read_careers(study)
+    progress("careers", 1, 1)
     facts = [(step.what, f"{step.people:,} people, {step.person_years:,} person-years") for step in careers.flow]
     for name in PARTS:
         part = careers.part(name)
@@ -23,7 +25,9 @@ def check_study(study: Study) -> list[Fact]:
     cells = len(careers.part("test")) * len(careers.occupations) * 4
     facts.append(("one model's probabilities in memory", _bytes(cells)))
     for name, settings in study.models.items():
+        progress(f"models/{name}", 0, 1)
         facts += _check_model(name, settings, careers)
+        progress(f"models/{name}", 1, 1)
     return facts
 
 
@@ -39,7 +43,7 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
         (f"{name}: parameters", f"{found.parameters:,}"),
         (f"{name}: titles tokenized", f"{found.titles:,}, {found.tokens_per_title:.1f} tokens each on average"),
         (f"{name}: training tokens an epoch", f"{found.training_tokens:,}"),
-        (f"{name}: memory (weights, gradients, optimiser, one batch)", _bytes(found.memory)),
+        (f"{name}: memory (weights, gradients, optimiser, checkpoints, logits)", _bytes(found.memory)),
         (f"{name}: training, at most", _seconds(found.training_seconds)),
         (f"{name}: scoring the test people", _seconds(found.scoring_seconds)),
     ]
@@ -50,4 +54,4 @@ def _bytes(number: float) -> str:
 
 
 def _seconds(number: float) -> str:
-    return f"about {number / 60:.1f} minutes (measured on a few résumés on this machine)"
+    return f"about {number / 60:.1f} minutes (from a few résumés, on this machine)"

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from laborllm.study import Progress as StageProgress
+    from laborllm.study import Study
+    from laborllm.survey.careers import Careers
 
 app = typer.Typer(
     help="Probabilities of the next occupation, given a career: from survey files to a report.",
@@ -50,14 +51,8 @@ def run(
 
     Example: `laborllm run examples/simulated.toml --out runs/first`
     """
-    from laborllm.run import run_study
-    from laborllm.study import read_study
-
     folder = out or _run_folder(study)
-    with stage_bars() as progress:
-        report = run_study(read_study(study), folder, command=f"laborllm run {study} --out {folder}", progress=progress)
-    show_results(folder)
-    console.print(f"The report: {report}", soft_wrap=True)
+    _run(study, folder, f"laborllm run {study} --out {folder}")
 
 
 @app.command()
@@ -68,13 +63,8 @@ def demo(
 
     Example: `laborllm demo --out /tmp/demo`
     """
-    from laborllm.run import run_study
-    from laborllm.study import read_study
-
-    with resources.as_file(resources.files("laborllm") / "demo.toml") as study, stage_bars() as progress:
-        report = run_study(read_study(study), out, command=f"laborllm demo --out {out}", progress=progress)
-    show_results(out)
-    console.print(f"The report: {report}", soft_wrap=True)
+    with resources.as_file(resources.files("laborllm") / "demo.toml") as study:
+        _run(study, out, f"laborllm demo --out {out}")
 
 
 @app.command()
@@ -86,15 +76,19 @@ def careers(
 
     Example: `laborllm careers examples/simulated.toml --out careers.parquet`
     """
-    from laborllm.study import read_careers, read_study
+    from laborllm.study import input_files, read_study
 
-    table = read_careers(read_study(study))
-    table.write(out)
+    content = read_study(study)
+    if out.resolve() in [file.resolve() for file in input_files(content)]:
+        raise LaborLLMError(f"{out}: is read by the study; choose another file with --out")
+    with stage_bars() as progress:
+        table = _read_careers(content, progress)
+        table.write(out)
     flow = Table("step", "people", "person-years", title="How the sample came about")
     for step in table.flow:
-        flow.add_row(step.what, f"{step.people:,}", f"{step.person_years:,}")
+        flow.add_row(escape(step.what), f"{step.people:,}", f"{step.person_years:,}")
     console.print(flow)
-    console.print(f"{table.people:,} people, {len(table):,} person-years: {out}", soft_wrap=True)
+    console.print(f"{table.people:,} people, {len(table):,} person-years: {out}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -107,11 +101,13 @@ def resumes(
 
     Example: `laborllm resumes examples/simulated.toml --people 1`
     """
-    from laborllm.study import read_careers, read_study, resume_settings
+    from laborllm.study import read_study, resume_settings
     from laborllm.text.resume import write_resumes
 
     content = read_study(study)
-    written = write_resumes(read_careers(content).part("test").first_people(people), resume_settings(content, model))
+    with stage_bars() as progress:
+        test = _read_careers(content, progress).part("test")
+    written = write_resumes(test.first_people(people), resume_settings(content, model))
     console.print("\n\n".join(resume.text for resume in written), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -124,36 +120,56 @@ def check(study: StudyFile) -> None:
     from laborllm.check import check_study
     from laborllm.study import read_study
 
-    facts = Table("what", "value", title=f"{study}: everything can be read")
-    for label, value in check_study(read_study(study)):
-        facts.add_row(label, value)
+    facts = Table("what", "value", title=escape(f"{study}: everything can be read"))
+    with stage_bars() as progress:
+        found = check_study(read_study(study), progress)
+    for label, value in found:
+        facts.add_row(escape(label), escape(value))
     console.print(facts)
 
 
-def show_results(out: Path) -> None:
+def show_results(out: Path, confidence: float) -> None:
     """The table that a run ends with."""
     import polars as pl
 
-    numbers = pl.read_csv(out / "evaluation.csv").filter(
+    numbers = pl.read_csv(out / "evaluation.csv", glob=False).filter(
         (pl.col("task") == "occupation") & (pl.col("subset") == "all") & (pl.col("group") == "all")
     )
     numbers = numbers.filter(pl.col("metric").is_in(["perplexity", "perplexity_raw"]))
-    table = Table("model", "perplexity", "95 % interval", "", title="Test perplexity of the next occupation")
+    interval = f"{confidence * 100:g} % interval"
+    table = Table("model", "perplexity", interval, "", title="Test perplexity of the next occupation")
     best = numbers.group_by("model", maintain_order=True).first().sort("estimate")
     for row in best.iter_rows(named=True):
         label = "raw" if row["metric"] == "perplexity_raw" else ""
         table.add_row(row["model"], f"{row['estimate']:.4g}", _interval(row), label)
     console.print(table)
-    _show_attainable(pl.read_csv(out / "attainable.csv"))
-
-
-def _show_attainable(attainable: "pl.DataFrame") -> None:
-    for row in attainable.iter_rows(named=True):
+    for row in pl.read_csv(out / "attainable.csv", glob=False).iter_rows(named=True):
         if row["model"] not in (row["baseline"], row["floor"]):
             console.print(
                 f"Share of the attainable gain over {row['baseline']} that {row['model']} reaches: "
-                f"{row['share']:.2f} (95 % interval {_interval(row)})"
+                f"{row['share']:.2f} ({interval} {_interval(row)})",
+                soft_wrap=True,
             )
+
+
+def _run(study: Path, out: Path, command: str) -> None:
+    from laborllm.run import run_study
+    from laborllm.study import read_study
+
+    content = read_study(study)
+    with stage_bars() as progress:
+        report = run_study(content, out, command=command, progress=progress)
+    show_results(out, content.evaluation.confidence)
+    console.print(f"The report: {report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _read_careers(study: "Study", progress: "StageProgress") -> "Careers":
+    from laborllm.study import read_careers
+
+    progress("careers", 0, 1)
+    careers = read_careers(study)
+    progress("careers", 1, 1)
+    return careers
 
 
 def _interval(row: dict[str, float | None]) -> str:
@@ -165,7 +181,7 @@ def _run_folder(study: Path) -> Path:
     """Where a study's run goes by default; a study that lies in a run folder is repeated there."""
     if (study.parent / "record.json").is_file():
         return study.parent
-    return Path("runs") / study.stem
+    return Path("runs") / (study.resolve().parent.name if study.stem == "study" else study.stem)
 
 
 @contextmanager

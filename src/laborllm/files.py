@@ -2,12 +2,18 @@
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import polars as pl
+
 from laborllm.errors import LaborLLMError
+
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(\.old)?\.tmp")
+"""Names that ``whole_file``, ``whole_folder`` and ``sole_writer`` give while they write."""
 
 
 @contextmanager
@@ -15,17 +21,18 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; on success it becomes ``path``, on any failure it disappears.
 
     Raises:
-        LaborLLMError: the disk is full or the folder cannot be written.
+        LaborLLMError: the path names no file, the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager
@@ -35,7 +42,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         LaborLLMError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     retired = temporary.with_suffix(".old.tmp")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
@@ -50,8 +57,69 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def _cannot_write(path: Path, error: OSError) -> LaborLLMError:
-    reason = error.strerror or str(error)
+def _temporary(path: Path) -> Path:
+    """Where a file or folder is written before it is renamed."""
+    if not path.name:
+        raise LaborLLMError(f"{str(path)!r} names no file; give a path that ends in a name")
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, after clearing what a killed process left half-written in it.
+
+    Raises:
+        LaborLLMError: another process is writing into the folder, or it cannot be written.
+    """
+    mark = folder / f".running.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in sorted(folder.rglob(".*.tmp")):
+            _clear(left)
+        mark.touch()
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one that this module gives while it writes."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def _clear(left: Path) -> None:
+    """Remove what a process that is gone left; take a retired folder back if it has no successor."""
+    match = TEMPORARY.fullmatch(left.name)
+    if match is None:
+        return
+    name, process = match["name"], int(match["process"])
+    if _alive(process):
+        raise LaborLLMError(f"{left.parent}: process {process} is writing here; wait for it or choose another --out")
+    if left.name.endswith(".old.tmp") and not (left.parent / name).exists():
+        left.rename(left.parent / name)
+    elif left.is_dir():
+        shutil.rmtree(left)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _cannot_write(path: Path, error: Exception) -> LaborLLMError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return LaborLLMError(f"{path}: cannot write ({reason}); free some space or choose another folder with --out")
 
 

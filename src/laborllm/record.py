@@ -53,6 +53,7 @@ class Record:
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     hardware: dict[str, Any] = field(default_factory=lambda: hardware())
     seed: int = 0
+    seeds: dict[str, int] = field(default_factory=dict)
     survey: dict[str, str] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -82,6 +83,7 @@ def earlier_record(out: Path) -> dict[str, Any]:
     try:
         content = json.loads((out / FILE).read_text(encoding="utf-8"))
         content["stages"] = [Stage(**stage) for stage in content["stages"]]
+        content["models"], content["notes"] = dict(content["models"]), list(content["notes"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(content)

@@ -7,16 +7,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import evaluate
-from laborllm.files import file_hash, whole_file
+from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
 from laborllm.record import Meter, Record, Stage, earlier_record, input_facts, split_facts
 from laborllm.report.page import write_report
 from laborllm.settings import Settings
-from laborllm.study import Progress, Study, build_model, describe_survey, input_files, read_careers, write_study
+from laborllm.study import (
+    Progress,
+    Study,
+    build_model,
+    checkpoints,
+    describe_survey,
+    input_files,
+    read_careers,
+    write_study,
+)
 from laborllm.survey.careers import Careers
+from laborllm.survey.world import SimulatedSettings
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
@@ -34,13 +46,14 @@ def run_study(study: Study, out: Path, *, command: str, progress: Progress = lam
     Raises:
         LaborLLMError: an input, a setting or the disk stands in the way; finished stages stay in the folder.
     """
-    write_study(study, out / "study.toml")
-    run = _Run(study, out, command, progress)
-    run.careers()
-    for name in study.models:
-        run.model(name)
-    run.evaluation()
-    return run.report()
+    _require_run_folder(study, out)
+    with sole_writer(out):
+        run = _Run(study, out, command, progress)
+        run.careers()
+        for name in study.models:
+            run.model(name)
+        run.evaluation()
+        return run.report()
 
 
 class _Run:
@@ -49,88 +62,117 @@ class _Run:
     def __init__(self, study: Study, out: Path, command: str, progress: Progress) -> None:
         self.study, self.out, self.progress = study, out, progress
         earlier = earlier_record(out)
-        self.record = Record(command=command, seed=study.split.seed, notes=earlier.get("notes", []))
+        self.record = Record(command=command, seed=study.split.seed, seeds=_seeds(study))
+        self.record.notes = earlier.get("notes", [])
         self.record.survey = describe_survey(study)
         self.record.inputs = input_facts(input_files(study))
+        self.record.stages = earlier.get("stages", [])
         models = earlier.get("models", {})
         self.record.models = {name: models[name] for name in study.models if name in models}
-        known = {"careers", "evaluation", "report", *(f"models/{name}" for name in study.models)}
-        self.record.stages = [stage for stage in earlier.get("stages", []) if stage.stage in known]
+        for name in models.keys() - study.models.keys():
+            self._forget(f"models/{name}")
+            shutil.rmtree(out / "models" / name, ignore_errors=True)
 
     def careers(self) -> None:
-        settings = {"survey": _dump(self.study.survey), "split": _dump(self.study.split)}
-        self._stage("careers", [settings, self.record.inputs], ["careers.parquet"], self._write_careers)
+        depends = [_dump(self.study.survey), _dump(self.study.split), self.record.inputs]
+        before = self._hashes("careers")
+        self._stage("careers", depends=depends, outputs=["careers.parquet"], work=self._write_careers)
+        if before != self._hashes("careers"):
+            for name in self.study.models:
+                self._forget(f"models/{name}")
+        write_study(self.study, self.out / "study.toml")
         careers = Careers.read(self.out / "careers.parquet")
         self.record.rows = [vars(step) for step in careers.flow]
         self.record.split = split_facts(careers)
 
     def model(self, name: str) -> None:
         settings = self.study.models[name]
-        checkpoint = [file_hash(file) for file in _checkpoint_files(settings)]
-        outputs = [f"probabilities/{name}.parquet"]
-        self._stage(
-            f"models/{name}", [_dump(settings), checkpoint, self._hashes("careers")], outputs, lambda: self._fit(name)
-        )
+        learned = self._learned(settings)
+        outputs = [f"probabilities/{name}.parquet", f"models/{name}/**/*"]
+        form = settings.probabilities if isinstance(settings, LanguageModelSettings) else "full"
+        self._stage(f"models/{name}", depends=[learned, form], outputs=outputs, work=lambda: self._fit(name, learned))
 
     def evaluation(self) -> None:
-        names = list(self.study.models)
         self.record.baseline = _first_of(self.study, TransitionSettings)
         self.record.floor = _first_of(self.study, OracleSettings)
-        upstream = [self._hashes(f"models/{name}") for name in names]
-        outputs = ["evaluation.csv", "comparisons.csv", "reliability.csv", "attainable.csv"]
-        self._stage("evaluation", [_dump(self.study.evaluation), names, upstream], outputs, self._evaluate)
+        probabilities = [self._hashes(f"models/{name}")[f"probabilities/{name}.parquet"] for name in self.study.models]
+        depends = [_dump(self.study.evaluation), list(self.study.models), probabilities, self._hashes("careers")]
+        outputs = [f"{name}.csv" for name in ("evaluation", "comparisons", "reliability", "attainable")]
+        self._stage("evaluation", depends=depends, outputs=outputs, work=self._evaluate)
 
     def report(self) -> Path:
-        self.record.write(self.out)
         done = [(stage.stage, stage.outputs, stage.seconds) for stage in self.record.stages if stage.stage != "report"]
-        self._stage("report", done, ["report.html"], lambda: write_report(self.out))
+        depends = [done, _dump(self.study), self.record.survey]
+        outputs = ["report.html", "tables/*", "figures/*"]
+        self._stage("report", depends=depends, outputs=outputs, work=self._write_report)
         self.record.write(self.out)
         return self.out / "report.html"
 
-    def _stage(self, name: str, depends: Sequence[Any], outputs: Sequence[str], work: Callable[[], object]) -> None:
-        """Do a stage, unless it is done."""
+    def _stage(self, name: str, *, depends: Sequence[Any], outputs: Sequence[str], work: Callable[[], object]) -> None:
+        """Do a stage, unless it is done; ``outputs`` are patterns of the files it writes."""
         fingerprint = _fingerprint([self.record.laborllm, name, *depends])
         earlier = self.record.stage(name)
-        if earlier is not None and earlier.fingerprint == fingerprint and self._whole(earlier):
+        if earlier is not None and earlier.fingerprint == fingerprint and not self._changed(earlier):
             earlier.skipped = True
             self.progress(f"{name} (unchanged)", 1, 1)
             return
-        self._clear_if_changed(name, fingerprint)
+        for later in {"evaluation": ["report"], "report": ["report"]}.get(name, ["evaluation", "report"]):
+            self._forget(later)
+        foreign = {} if name.startswith("models/") else self._files(outputs) - set(self._hashes(name))
         self.progress(name, 0, 1)
         meter = Meter()
         work()
-        written = {output: file_hash(self.out / output) for output in outputs}
+        written = {file: file_hash(self.out / file) for file in sorted(self._files(outputs) - set(foreign))}
         self.record.put(Stage(name, fingerprint, written, meter.seconds(), meter.peak_memory_mib()))
         self.record.write(self.out)
         self.progress(name, 1, 1)
 
-    def _whole(self, stage: Stage) -> bool:
-        files = {self.out / output: expected for output, expected in stage.outputs.items()}
-        return all(file.is_file() and file_hash(file) == expected for file, expected in files.items())
+    def _files(self, patterns: Sequence[str]) -> set[str]:
+        """The files in the run folder that match any of the patterns."""
+        found = {file for pattern in patterns for file in self.out.glob(pattern) if file.is_file()}
+        return {file.relative_to(self.out).as_posix() for file in found}
 
-    def _clear_if_changed(self, name: str, fingerprint: str) -> None:
-        """A half-trained model is gone on with only under the very same settings and data."""
-        if not name.startswith("models/"):
-            return
-        mark = self.out / name / "fingerprint.json"
-        if not mark.is_file() or json.loads(mark.read_text())["fingerprint"] != fingerprint:
-            shutil.rmtree(self.out / name, ignore_errors=True)
-            with whole_file(mark) as temporary:
-                temporary.write_text(json.dumps({"fingerprint": fingerprint}))
+    def _forget(self, name: str) -> None:
+        """Remove what a stage wrote, models apart: it no longer belongs to the inputs and settings of this run."""
+        for output in self._hashes(name):
+            if not output.startswith("models/"):
+                (self.out / output).unlink(missing_ok=True)
+        self.record.stages = [stage for stage in self.record.stages if stage.stage != name]
+
+    def _changed(self, stage: Stage) -> list[str]:
+        """The outputs of a stage that are gone or not as it wrote them."""
+        files = {output: self.out / output for output in stage.outputs}
+        return [
+            output for output, file in files.items() if not file.is_file() or file_hash(file) != stage.outputs[output]
+        ]
 
     def _hashes(self, name: str) -> dict[str, str]:
         stage = self.record.stage(name)
         return {} if stage is None else stage.outputs
 
-    def _write_careers(self) -> None:
-        read_careers(self.study).write(self.out / "careers.parquet")
+    def _learned(self, settings: Settings) -> str:
+        """Fingerprint of everything that the fitted model depends on."""
+        version, careers = self.record.laborllm, self._hashes("careers")
+        if isinstance(settings, LanguageModelSettings):
+            content = settings.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
+            files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
+            return _fingerprint([version, careers, content, [file_hash(file) for file in files if file.is_file()]])
+        world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
+        return _fingerprint([version, careers, _dump(settings), world])
 
-    def _fit(self, name: str) -> None:
+    def _write_careers(self) -> None:
+        careers = read_careers(self.study)
+        self.record.write(self.out)  # from here on the folder is known as a run
+        careers.write(self.out / "careers.parquet")
+
+    def _fit(self, name: str, learned: str) -> None:
+        folder = self.out / "models" / name
+        self._clear_unless(folder, learned)
         careers = Careers.read(self.out / "careers.parquet")
-        model = build_model(name, self.study, self.out / "models" / name, self.progress)
+        model = build_model(name, self.study, folder=folder, progress=self.progress)
         model.fit(careers.part("train"), careers.part("validation"))
         if isinstance(model, TransitionFrequencies | Oracle):
-            model.save(self.out / "models" / name)
+            model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
         self.record.models[name] = {
             "kind": self.study.models[name].kind,
@@ -138,29 +180,71 @@ class _Run:
             "facts": dict(model.facts),
         }
 
+    def _clear_unless(self, folder: Path, learned: str) -> None:
+        """A trained or half-trained model is gone on with only under the very same settings and data."""
+        mark = folder / "fingerprint.json"
+        stage = self.record.stage(f"models/{folder.name}")
+        touched = stage is not None and any(output.startswith("models/") for output in self._changed(stage))
+        if touched or not mark.is_file() or json.loads(mark.read_text()) != {"fingerprint": learned}:
+            shutil.rmtree(folder, ignore_errors=True)
+            with whole_file(mark) as temporary:
+                temporary.write_text(json.dumps({"fingerprint": learned}))
+
     def _evaluate(self) -> None:
         predictions = {
             name: Probabilities.read(self.out / "probabilities" / f"{name}.parquet") for name in self.study.models
         }
         both = self.record.baseline is not None and self.record.floor is not None
+        done = iter(range(1, len(predictions) + 1))
         result = evaluate(
             predictions,
             Careers.read(self.out / "careers.parquet").part("test"),
             self.study.evaluation,
             baseline=self.record.baseline if both else None,
             floor=self.record.floor if both else None,
+            progress=lambda model: self.progress("evaluation", next(done), len(predictions)),
         )
-        for name in ("evaluation", "comparisons", "reliability", "attainable"):
+        frames = {
+            "evaluation": result.evaluation,
+            "comparisons": result.comparisons,
+            "reliability": result.reliability,
+            "attainable": result.attainable,
+        }
+        for name, frame in frames.items():
             with whole_file(self.out / f"{name}.csv") as temporary:
-                getattr(result, name).write_csv(temporary)
+                frame.write_csv(temporary)
         self.record.notes = list(result.notes)
 
+    def _write_report(self) -> None:
+        self.record.write(self.out)  # the page is written from the run folder alone
+        write_report(self.out)
 
-def _checkpoint_files(settings: Any) -> list[Path]:
-    checkpoint = getattr(settings, "checkpoint", None)
-    if checkpoint is None or not checkpoint.is_dir():
-        return []
-    return sorted(file for file in checkpoint.iterdir() if file.is_file())
+
+def _require_run_folder(study: Study, out: Path) -> None:
+    """A run writes and clears its folder as its own, so it must be new, empty, or that of an earlier run.
+
+    Raises:
+        LaborLLMError: the folder holds other files, or an input of the study.
+    """
+    place = out.resolve()
+    for file in (*input_files(study), *checkpoints(study)):
+        if file.resolve().is_relative_to(place):
+            raise LaborLLMError(f"{out}: holds {file}, which the study reads; choose another folder with --out")
+    if not out.is_dir() or "laborllm" in earlier_record(out):
+        return
+    others = sorted(path.name for path in out.iterdir() if not is_temporary(path))
+    if others:
+        raise LaborLLMError(f"{out}: holds {others[0]} but no run of laborllm; choose a new folder with --out")
+
+
+def _seeds(study: Study) -> dict[str, int]:
+    seeds = {"split": study.split.seed, "evaluation": study.evaluation.seed}
+    if isinstance(study.survey, SimulatedSettings):
+        seeds["survey"] = study.survey.seed
+    for name, settings in study.models.items():
+        if isinstance(settings, LanguageModelSettings):
+            seeds[f"models.{name}"] = settings.seed
+    return seeds
 
 
 def _first_of(study: Study, kind: type[Settings]) -> str | None:

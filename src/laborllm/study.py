@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
@@ -17,7 +17,8 @@ from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
 from laborllm.settings import Settings
-from laborllm.survey.careers import Careers, split_by_person
+from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
+from laborllm.survey.nls import codebook_beside
 from laborllm.survey.nlsy79 import NLSY79Settings, read_nlsy79
 from laborllm.survey.simulated import simulate
 from laborllm.survey.tabular import TableSettings, read_table
@@ -39,12 +40,24 @@ class SplitSettings(Settings):
     """
 
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    seed: int = 1
+    seed: int = Field(default=1, ge=0)
+
+    @field_validator("shares")
+    @classmethod
+    def _sum_to_one(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f"give three positive shares that sum to 1, not {list(shares)}")
+        return shares
 
 
 class Study(Settings):
-    """A whole study file."""
+    """A whole study file.
 
+    Attributes:
+        description: a sentence on the sample, for the report; one is made from the survey if it is empty.
+    """
+
+    description: str = ""
     survey: SurveySettings
     split: SplitSettings = SplitSettings()
     models: dict[str, ModelSettings] = Field(min_length=1)
@@ -88,15 +101,18 @@ def read_careers(study: Study) -> Careers:
         case SimulatedSettings():
             careers = simulate(study.survey)
     if "split" in careers.table.columns:
+        for name in PARTS:
+            if len(careers.part(name)) == 0:
+                raise LaborLLMError(f"survey.files, column split: nobody is in {name}; give every part people")
         return careers
     return split_by_person(careers, study.split.shares, np.random.default_rng(study.split.seed))
 
 
-def build_model(name: str, study: Study, folder: Path, progress: Progress) -> Model:
+def build_model(name: str, study: Study, *, folder: Path, progress: Progress) -> Model:
     """The model of that name, not yet fitted.
 
     Raises:
-        LaborLLMError: a language model is asked for and torch is not installed.
+        LaborLLMError: a language model is asked for and torch is not installed, or an oracle for a real survey.
     """
     settings = study.models[name]
     match settings:
@@ -141,46 +157,61 @@ def describe_survey(study: Study) -> dict[str, str]:
     match survey:
         case NLSY79Settings():
             kept = "coded jobs and states outside employment" if survey.states else "coded jobs alone"
+            title = "NLSY79"
             sentence = f"National Longitudinal Survey of Youth 1979 (US Bureau of Labor Statistics): {kept}."
-            return {"source": survey.source, "title": "NLSY79", "description": sentence}
         case TableSettings():
-            files = ", ".join(file.name for file in survey.files)
-            return {"source": survey.source, "title": survey.survey, "description": f"A person-year table: {files}."}
+            title = survey.survey
+            sentence = f"A person-year table: {', '.join(file.name for file in survey.files)}."
         case SimulatedSettings():
+            title = "Simulated population"
             sentence = (
                 f"A made-up population of {survey.people:,} people over {survey.occupations} jobs of the real list of "
-                "occupations and three states outside employment, interviewed from "
-                f"{survey.first_year} to {survey.last_year}. Its true transition probabilities are known, so the "
-                "Oracle shows the lowest perplexity that any model could reach. The size was chosen so that the "
-                "whole run takes minutes on two processor cores; it says nothing about any real labor market."
+                f"occupations and the states outside employment, {survey.first_year} to {survey.last_year}. Its true "
+                "transition probabilities are known; it says nothing about any real labor market."
             )
-            return {"source": survey.source, "title": "Simulated population", "description": sentence}
+    return {"source": survey.source, "title": title, "description": study.description or sentence}
+
+
+def checkpoints(study: Study) -> list[Path]:
+    """The folders of checkpoints that a study's language models start from."""
+    models = [each for each in study.models.values() if isinstance(each, LanguageModelSettings)]
+    return [each.checkpoint for each in models if each.checkpoint is not None]
 
 
 def input_files(study: Study) -> list[Path]:
-    """The survey files a study reads."""
+    """The survey files a study reads, and the codebooks beside them."""
     match study.survey:
         case SimulatedSettings():
             return []
         case NLSY79Settings():
-            return list(study.survey.files)
+            codebooks = [codebook_beside(file) for file in study.survey.files]
+            return [*study.survey.files, *(file for file in codebooks if file is not None)]
         case TableSettings():
             return [*study.survey.files, *([study.survey.occupations] if study.survey.occupations else [])]
 
 
 def _from_folder(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The content of a study file with relative paths made absolute."""
-    survey = dict(content.get("survey", {}))
-    if isinstance(survey.get("files"), list):
-        survey["files"] = [str(folder / file) for file in survey["files"]]
-    if isinstance(survey.get("occupations"), str):
-        survey["occupations"] = str(folder / survey["occupations"])
-    models = {}
-    for name, model in dict(content.get("models", {})).items():
-        models[name] = dict(model) if isinstance(model, dict) else model
-        if isinstance(model, dict) and isinstance(model.get("checkpoint"), str):
-            models[name]["checkpoint"] = str(folder / model["checkpoint"])
-    return {**content, "survey": survey, "models": models}
+    """The content of a study file with relative paths made absolute; what has another shape is left to the checks."""
+    content = dict(content)
+    if isinstance(survey := content.get("survey"), dict):
+        content["survey"] = {
+            **survey,
+            **{key: _absolute(survey[key], folder) for key in ("files", "occupations") if key in survey},
+        }
+    if isinstance(models := content.get("models"), dict):
+        content["models"] = {
+            name: {**model, "checkpoint": _absolute(model["checkpoint"], folder)}
+            if isinstance(model, dict) and "checkpoint" in model
+            else model
+            for name, model in models.items()
+        }
+    return content
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_absolute(each, folder) for each in value]
+    return str(folder / value) if isinstance(value, str) else value
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -195,13 +226,35 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _require_sound(study: Study, path: Path) -> None:
-    for name in study.models:
+    """Whatever would stop a run later and can be seen now.
+
+    Raises:
+        LaborLLMError: a model's name is no file name, an oracle has no truth to know, a covariate is unknown, or a
+            file is missing.
+    """
+    for name, settings in study.models.items():
+        if len(name) > 64:
+            raise LaborLLMError(f"{path}: models.{name[:20]}…: the name has {len(name)} letters; take at most 64")
         if not name.replace("_", "").replace("-", "").isalnum():
+            raise LaborLLMError(f"{path}: models.{name!r}: use letters, digits, - and _ only; it becomes a file name")
+        if isinstance(settings, OracleSettings) and not _has_truth(study):
             raise LaborLLMError(
-                f"{path}: models.{name}: use letters, digits, - and _ only; the name becomes a file name"
+                f'{path}: models.{name}: only survey.source = "simulated" with population = "survey" has an oracle; '
+                "remove the model"
             )
+        if isinstance(settings, LanguageModelSettings) and settings.checkpoint and not settings.checkpoint.is_dir():
+            raise LaborLLMError(
+                f"{path}: models.{name}.checkpoint names {settings.checkpoint}, which is no folder; give the folder of "
+                "a Hugging Face checkpoint, relative to the study file"
+            )
+    known = (*COVARIATES, "survey")
+    for name in study.evaluation.by:
+        if name not in known:
+            raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(known)}")
     for file in input_files(study):
         if not file.is_file():
-            raise LaborLLMError(
-                f"{path}: survey.files names {file}, which does not exist; paths are relative to the study file"
-            )
+            raise LaborLLMError(f"{path}: survey names {file}, which is no file; paths are relative to the study file")
+
+
+def _has_truth(study: Study) -> bool:
+    return isinstance(study.survey, SimulatedSettings) and study.survey.population == "survey"

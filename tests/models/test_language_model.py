@@ -94,7 +94,7 @@ def test_lines_without_their_oldest_history_are_counted(careers: Careers, checkp
     model.model.config.max_position_embeddings = 36
     assert context_length(model.model) == 36
     predicted = model.predict(careers.part("test"))
-    assert model.facts["predicted lines that lost their oldest history"] > 0
+    assert model.facts["lines predicted without their oldest history"] > 0
     assert np.isfinite(predicted.log_probabilities).all()
 
 

@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import Careers, Step, careers_from_frame, split_by_person
+from laborllm.survey.careers import Careers, Source, Step, careers_from_frame, split_by_person
 from laborllm.survey.occupations import Occupations
 
 GOOD: dict[str, list[Any]] = {
@@ -58,6 +58,33 @@ def test_codes_may_be_numbers(five_occupations: Occupations) -> None:
         assert careers.table["occupation"].to_list() == ["436", "313", "436"]
 
 
+def test_ids_that_a_format_holds_as_floats_are_numbers(five_occupations: Occupations) -> None:
+    assert careers_from_frame(changed(person=[10.0, 9.0, 9.0]), five_occupations).table["person"].to_list() == [
+        9,
+        9,
+        10,
+    ]
+    assert careers_from_frame(changed(person=[1.5, 1.0, 1.0]), five_occupations).table["person"].dtype == pl.String
+
+
+def test_other_columns_may_bear_any_name(five_occupations: Occupations) -> None:
+    assert "row" not in careers_from_frame(changed(row=[7, 8, 9]), five_occupations).table.columns
+
+
+def test_a_message_names_the_file_and_its_own_row(five_occupations: Occupations) -> None:
+    source = Source(("a.csv", "b.csv"), (2, 1))
+    with pytest.raises(LaborLLMError, match=r"^b.csv, column year, row 1: 99 is outside"):
+        careers_from_frame(changed(year=[1984, 1985, 99]), five_occupations, source=source)
+    with pytest.raises(LaborLLMError, match=r"^a.csv, row 2, and b.csv, row 1: person 1 has two rows for 1984"):
+        careers_from_frame(changed(year=[1984, 1984, 1984]), five_occupations, source=source)
+    with pytest.raises(LaborLLMError, match=r"^a.csv \+ b.csv: column 'year' is missing"):
+        careers_from_frame(changed().drop("year"), five_occupations, source=source)
+
+
+def test_born_in_the_year_itself_is_no_contradiction(five_occupations: Occupations) -> None:
+    assert len(careers_from_frame(changed(birth_year=[1984, 1961, 1961]), five_occupations)) == 3
+
+
 def test_order_of_rows_does_not_matter(few_careers: Careers, rng: np.random.Generator) -> None:
     shuffled = few_careers.table[rng.permutation(len(few_careers))]
     again = careers_from_frame(shuffled, few_careers.occupations)
@@ -78,6 +105,14 @@ def test_order_of_rows_does_not_matter(few_careers: Careers, rng: np.random.Gene
         ({"year": [1984, 1984, 1984]}, "rows 2 and 3: person 1 has two rows for 1984 (2 such rows); keep one"),
         ({"gender": ["male", "female", "male"]}, "column gender, row 2: person 1 has both 'male' and 'female'"),
         ({"birth_year": [1960, None, 1961]}, "column birth_year, row 2: person 1 has both 1961 and None"),
+        (
+            {"birth_year": [1985, 1961, 1961]},
+            "column birth_year, row 1: impossible years: person 2 is born in 1985, after",
+        ),
+        (
+            {"birth_year": [1960, 1985, 1985]},
+            "column birth_year, row 3: impossible years: person 1 is born in 1985, after",
+        ),
         ({"education": ["", None, "x"]}, "column education, row 1: '' is blank, padded or spans lines"),
         ({"education": ["a\nb", None, "x"]}, "column education, row 1: 'a\\nb' is blank, padded or spans lines"),
         ({"weight": [-1.0, 2.0, 2.0]}, "column weight, row 1: -1.0 is no number of zero or more"),

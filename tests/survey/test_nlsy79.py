@@ -78,6 +78,7 @@ def test_the_flow_accounts_for_every_interview(files: tuple[Path, ...]) -> None:
     steps = flow(read(*files))
     assert steps == {
         "read: interview rounds with an occupation variable": (4, 12, "kept"),
+        "missing rounds: CPSOCC80 has 3 of 16 rounds; not 1984, 1985, 1986, 1987, 1988, ...": (4, 52, "noted"),
         "dropped: no interview (-5)": (2, 4, "dropped"),
         "dropped: invalid, unknown or refused occupation (-1 to -3)": (1, 1, "dropped"),
         "dropped: code maps to no occupation (Census 1980: 999 1 times)": (1, 1, "dropped"),
@@ -157,6 +158,9 @@ def test_education_never_looks_ahead(tmp_path: Path) -> None:
         ("ESR_KEY", 3, "unemployed"),
         ("ESR_KEY", 4, "not_in_labor_force"),
         ("ESR", 7, "not_in_labor_force"),
+        ("ESR", 5, "in_education"),
+        ("ESR_KEY", 5, "in_education"),
+        ("ESR_KEY", 6, "not_in_labor_force"),
         ("ESR_COL", 2, "unemployed"),
         ("ESR_COL", 3, "not_in_labor_force"),
         ("ESR_KEY", -3, "not_working"),
@@ -187,6 +191,80 @@ def test_employed_without_a_code_is_no_state(tmp_path: Path, value: int, reason:
 def test_enrollment_goes_before_the_status(tmp_path: Path) -> None:
     text = "CASEID_1979,CPSOCC80_1982,ESR_KEY_1982,ENROLLMTREV82_1982\n1,-4,3,2\n"
     assert rows(read(written(tmp_path / "a.csv", text)), "occupation") == [("in_education",)]
+
+
+@pytest.mark.parametrize(
+    ("enrollment", "recode", "collapsed", "occupation"),
+    [
+        (3, 3, 2, "in_education"),
+        (3, 1, 1, "in_education"),
+        (1, 5, 3, "in_education"),
+        (-5, 5, 3, "in_education"),
+        (1, 6, 2, "not_in_labor_force"),
+        (1, -3, 2, "unemployed"),
+        (1, -3, -3, "not_working"),
+    ],
+)
+def test_order_of_precedence_of_states(
+    tmp_path: Path, enrollment: int, recode: int, collapsed: int, occupation: str
+) -> None:
+    header = "CASEID_1979,CPSOCC80_1982,ENROLLMTREV82_1982,ESR_KEY_1982,ESR_COL_1982"
+    careers = read(written(tmp_path / "a.csv", f"{header}\n1,-4,{enrollment},{recode},{collapsed}\n"))
+    assert rows(careers, "occupation") == [(occupation,)]
+    worked = written(tmp_path / "b.csv", f"{header}\n1,404,{enrollment},{recode},{collapsed}\n")
+    assert rows(read(worked), "occupation") == [("436",)]  # a coded job goes before all of them
+
+
+def noted(careers: Careers) -> dict[str, tuple[int, int]]:
+    return {step.what: (step.people, step.person_years) for step in careers.flow if step.kind == "noted"}
+
+
+def test_columns_that_nothing_describes_are_counted_and_named(tmp_path: Path) -> None:
+    careers = read(written(tmp_path / "a.csv", "R0000100,R4193700,R0898310,R9999999\n1,404,1,2\n2,404,1,2\n"))
+    rest = "1982, 1983, 1984, 1985, 1986, ..."
+    assert noted(careers) == {
+        "not read: 2 columns are no variable of a career in a.csv (R0898310, R9999999)": (2, 2),
+        f"missing rounds: CPSOCC80 has 1 of 16 rounds; not {rest}": (2, 30),
+    }
+    many = ",".join(f"R98765{number:02}" for number in range(7))
+    careers = read(written(tmp_path / "b.csv", f"R0000100,R4193700,{many}\n1,404{',0' * 7}\n"))
+    shown = "R9876500, R9876501, R9876502, R9876503, R9876504, ..."
+    assert f"not read: 7 columns are no variable of a career in b.csv ({shown})" in noted(careers)
+    careers = read(written(tmp_path / "c.csv", "CASEID_1979,CPSOCC80_1993,CPSOC80_1994\n1,404,404\n"))
+    assert "not read: 1 column is no variable of a career in c.csv (CPSOC80_1994)" in noted(careers)
+
+
+def test_a_file_without_any_variable_of_a_career_is_told(tmp_path: Path) -> None:
+    jobs = written(tmp_path / "jobs.csv", "R0000100,R4193700\n1,404\n")
+    other = written(tmp_path / "other.csv", "R0000100,R0898310\n1,1\n")
+    labelled = 'infile dictionary {\n  R0000100 "ID"\n  R9999999 "HEIGHT"\n}\n1 70\n'
+    careers = read(jobs, other, written(tmp_path / "other.dct", labelled))
+    assert [what for what in noted(careers) if what.startswith("not read")] == [
+        "not read: no variable of a career in other.csv (R0898310)",
+        "not read: no variable of a career in other.dct (R9999999)",
+    ]
+    ids = written(tmp_path / "ids.csv", "CASEID_1979\n1\n")
+    assert "not read: no variable of a career in ids.csv (the id alone)" in noted(read(jobs, ids))
+
+
+def test_labelled_columns_that_are_not_read_are_no_news(tmp_path: Path) -> None:
+    jobs = written(tmp_path / "jobs.csv", "CASEID_1979,CPSOCC80_1993\n1,404\n")
+    text = 'infile dictionary {\n  R0000100 "ID"\n  R0214800 "SEX"\n  R9999999 "HEIGHT"\n}\n1 2 70\n'
+    again = "CASEID_1979,SAMPLE_SEX_1979\n1,2\n"  # another file's variable, held twice, is read all the same
+    people, twice = written(tmp_path / "people.dct", text), written(tmp_path / "again.csv", again)
+    assert not any(what.startswith("not read") for what in noted(read(jobs, people)))
+    assert not any(what.startswith("not read") for what in noted(read(jobs, people, twice)))
+
+
+def test_rounds_that_the_other_census_covers_are_not_missing(tmp_path: Path) -> None:
+    eighty = [*range(1982, 1995), 1996, 1998, 2000]
+    seventy = [1979, *range(1982, 1990)]
+    names = [f"CPSOCC80_{year}" for year in eighty] + [f"CPSOCC70_{year}" for year in seventy]
+    text = f"CASEID_1979,{','.join(names)}\n1{',404' * len(names)}\n"
+    careers = read(written(tmp_path / "a.csv", text))
+    assert noted(careers) == {"missing rounds: CPSOCC70 has 9 of 15 rounds; not 1980, 1981": (1, 2)}
+    alone = f"CASEID_1979,{','.join(names[:16])}\n1{',404' * 16}\n"
+    assert noted(read(written(tmp_path / "b.csv", alone))) == {}
 
 
 def test_census_1970_fills_the_years_without_census_1980(tmp_path: Path) -> None:
@@ -266,6 +344,7 @@ def test_counts_of_coded_jobs(real_files: tuple[Path, ...]) -> None:
 def test_careers_with_states(real_files: tuple[Path, ...]) -> None:
     careers = read(*real_files)
     assert (careers.people, len(careers)) == (12565, 160195)
+    assert noted(careers) == {}
     counts = dict(careers.table["occupation"].value_counts().iter_rows())
     assert (counts["in_education"], counts["not_working"]) == (2978, 22778)
     assert careers.table["education"].null_count() == 5

@@ -1,10 +1,14 @@
 """A user's own table: three formats give the same careers; every fault names the file and the remedy."""
 
+import csv
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
 from laborllm.survey.tabular import TableSettings, read_frame, read_table
@@ -97,8 +101,66 @@ def test_files_are_stacked_and_checked_as_one(tmp_path: Path, table: Path) -> No
     assert careers.table["person"].to_list() == ["10", "9", "9", "x1"]
     assert [step.what for step in careers.flow] == ["read from mine.csv", "read from more.csv"]
     again = write(tmp_path / "again.csv", "person,year,occupation\n10,1990,436\n")
-    assert "person 10 has two rows for 1990" in error_of(table, again)
-    assert f"{table} + {again}" in error_of(table, again)
+    assert error_of(table, again).startswith(f"{table}, row 1, and {again}, row 1: person 10 has two rows for 1990 (2 ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("9,1992,436\n3,199,436\n", ", column year, row 2: 199 is outside"),
+        ("9,1992,436\n3,May,436\n", ", column year, row 2: 'May' is no whole number"),
+        ("9,1992,436\n3,1990,99999\n", ", column occupation, row 2: code '99999' is not on the list"),
+        ("9,1992,436\n,1990,436\n", ", column person, row 2: the value is missing"),
+        ("3,1992,436\n4,1992,436\n4,1992,313\n", ", rows 2 and 3: person 4 has two rows for 1992"),
+    ],
+)
+def test_with_several_files_a_message_names_the_file_and_its_own_row(text: str, message: str, tmp_path: Path) -> None:
+    first = write(tmp_path / "first.csv", "person,year,occupation\n8,1990,436\n7,1990,436\n9,1990,436\n")
+    second = write(tmp_path / "second.csv", f"person,year,occupation\n{text}")
+    last = write(tmp_path / "last.csv", "person,year,occupation\n1,1990,436\n")
+    assert error_of(first, second, last).startswith(f"{second}{message}")
+
+
+def test_a_covariate_that_changes_between_files_names_the_later_file(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.csv", "person,year,occupation,gender\n8,1990,436,male\n1,1990,436,female\n")
+    second = write(tmp_path / "second.csv", "person,year,occupation,gender\n9,1991,436,male\n1,1991,436,male\n")
+    assert error_of(first, second).startswith(f"{second}, column gender, row 2: person 1 has both 'female' and 'male'")
+
+
+def test_a_file_of_several_without_a_key_is_named(tmp_path: Path, table: Path) -> None:
+    other = write(tmp_path / "other.csv", "person,year\n1,1990\n")
+    assert error_of(table, other).startswith(f"{other}: column 'occupation' is missing; the columns are person, year;")
+    assert error_of(table, table) == f"survey.files names {table} twice; name every file once"
+
+
+def test_files_may_hold_a_column_in_different_types(tmp_path: Path) -> None:
+    files = (tmp_path / "a.parquet", tmp_path / "b.csv", tmp_path / "c.parquet")
+    pl.DataFrame({"person": [2.0], "year": [1990.0], "occupation": [436.0], "weight": [1.5]}).write_parquet(files[0])
+    write(files[1], "person,year,occupation,weight\n1,1991,unemployed,2\n")
+    columns = {"person": [3], "year": [1990], "occupation": ["313"], "weight": [None], "split": ["train"]}
+    pl.DataFrame(columns).with_columns(pl.col("occupation").cast(pl.Categorical)).write_parquet(files[2])
+    message = error_of(*files)
+    assert message.startswith(f"{files[0]}, column split, row 1: None is none of train, validation, test")
+    careers = read_table(TableSettings(files=files[:2]))
+    assert careers.table.select(*KEYS, "weight").rows() == [(1, 1991, "unemployed", 2.0), (2, 1990, "436", 1.5)]
+    assert read_table(TableSettings(files=files[2:])).table["occupation"].to_list() == ["313"]
+
+
+def test_stacked_files_give_the_careers_of_the_whole(tmp_path: Path, table: Path) -> None:
+    parts = tuple(tmp_path / f"part{number}.csv" for number in range(3))
+    for number, part in enumerate(parts):
+        ROWS[number : number + 1].write_csv(part)
+    careers = read_table(TableSettings(files=parts))
+    assert careers.table.equals(read_table(TableSettings(files=(table,))).table)
+    assert [(step.people, step.person_years) for step in careers.flow] == [(1, 1)] * 3
+
+
+def test_columns_that_hold_lists_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    frame = pl.DataFrame({"person": [1], "year": [1990], "occupation": ["436"], "ed": [["college"]]})
+    frame.write_parquet(path)
+    message = error_of(path, columns={"education": "ed"})
+    assert message == f"{path}, column ed: holds List(String); give numbers or text"
 
 
 def test_stata_labels_count_for_words_and_values_for_codes(tmp_path: Path) -> None:
@@ -131,7 +193,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_an_empty_file_and_a_bare_header(tmp_path: Path) -> None:
     assert "the file is empty" in error_of(write(tmp_path / "empty.csv", ""))
     assert "has a header but no rows" in error_of(write(tmp_path / "bare.csv", "person,year,occupation\n"))
-    assert "files is empty" in error_of()
+
+
+def test_settings_refuse_no_files() -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        TableSettings(files=())
 
 
 def test_an_unknown_extension_lists_the_allowed(tmp_path: Path) -> None:
@@ -144,6 +210,42 @@ def test_a_ragged_csv_names_the_row(row: str, tmp_path: Path) -> None:
     path = write(tmp_path / "ragged.csv", f"person,year,occupation\n1,1990,436\n{row}\n")
     assert error_of(path).startswith(f"{path}, row 2: has ")
     assert "the header has 3" in error_of(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['2,1990,"4,36"', '2,1990,"a ""b"", c"', '2,1990,"two\nlines, one value"', '"2","1990","436"'],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_quoted_values_may_hold_commas_quotes_and_lines(row: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "quoted.csv"
+    path.write_bytes(f'"person",year,occupation\n1,1990,436\n{row}{end}'.encode())
+    with path.open(newline="") as stream:
+        expected = list(csv.reader(stream))
+    frame = read_frame(path)
+    assert [list(values) for values in frame.cast(pl.String).rows()] == expected[1:]
+
+
+@pytest.mark.parametrize("rows", ['2,1990,5" nail\n', '2,1990,5" nail\n3,1990,6" nail\n', '2, "a,b",436\n'])
+def test_a_stray_quote_is_refused_and_not_guessed(rows: str, tmp_path: Path) -> None:
+    message = error_of(write(tmp_path / "stray.csv", f"person,year,occupation\n1,1990,436\n{rows}"))
+    assert re.search(r"values that hold (quotes quoted|commas)", message)
+    assert "\n" not in message
+
+
+def test_lines_are_counted_as_csv_counts_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A cheap yes must never hide a short or a long row."""
+    pieces = ["1", "22", "é", '"a,b"', '"say ""yes"""', '"two\nlines"', '""', ""]
+    for trial in range(200):
+        widths = rng.choice([2, 3, 3, 3, 3, 3, 4], 5) if trial % 2 else [3] * 5
+        lines = [",".join(rng.choice(pieces, width)) for width in widths]
+        path = write(tmp_path / "any.csv", "\n".join(["a,b,c", *lines]))
+        if len(set(widths) | {3}) == 1:
+            assert read_frame(path).height == 5
+        else:
+            row = next(row for row, width in enumerate(widths, start=1) if width != 3)
+            with pytest.raises(LaborLLMError, match=f"row {row}: has {widths[row - 1]} values, the header has 3"):
+                read_frame(path)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -213,3 +315,10 @@ def test_a_faulty_list_of_occupations_names_its_file(text: str, message: str, tm
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     path = write(tmp_path / "excel.csv", "\ufeffperson,year,occupation\n1,1990,436\n")
     assert read_frame(path).columns == ["person", "year", "occupation"]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_path_is_no_pattern(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"wave [1]*{kind}"
+    ROWS.write_csv(path) if kind == ".csv" else ROWS.write_parquet(path)
+    assert read_frame(path).height == 3

@@ -48,6 +48,14 @@ def test_every_title_stands_at_its_span(few_careers: Careers, titles: str, last_
     assert sorted(scored) == list(range(len(few_careers)))
 
 
+@pytest.mark.parametrize("last_rows", [None, 1, 3])
+def test_only_the_end_of_a_career_is_marked(few_careers: Careers, last_rows: int | None) -> None:
+    for resume in write_resumes(few_careers, ResumeSettings(last_rows=last_rows)):
+        ends = resume.rows[-1] + 1 in few_careers.starts
+        assert resume.text.endswith(END_OF_DATA) == ends
+        assert resume.text.count(END_OF_DATA) == ends
+
+
 def test_history_is_cut_to_the_last_rows(few_careers: Careers) -> None:
     for resume in write_resumes(few_careers, ResumeSettings(last_rows=2)):
         assert len(resume.rows) - max(resume.first_scored, 1) <= 2

@@ -10,6 +10,7 @@ import numpy as np
 from laborllm.models.finetune import time_per_token
 from laborllm.models.language_model import LanguageModel
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.scoring import tokens_per_batch
 from laborllm.survey.careers import Careers
 
 SAMPLE = 24
@@ -25,7 +26,8 @@ class Estimate:
         titles: titles tokenized without a fault.
         tokens_per_title: mean, line end included.
         training_tokens: tokens of the training résumés, one epoch.
-        memory: bytes of weights, gradients, optimiser, kept checkpoints and one batch's logits.
+        memory: bytes of weights, gradients, optimiser, kept checkpoints and one batch's logits with their gradients;
+            activations come on top.
         training_seconds: all epochs, without early stopping.
         scoring_seconds: all test people, in the form the settings ask for.
     """
@@ -54,8 +56,8 @@ def estimate(settings: LanguageModelSettings, careers: Careers) -> Estimate:
     trained = settings.use == "finetune"
     copies = 6 if trained else 1  # weights, gradients, two moments, best and current checkpoint
     parameters = sum(parameter.numel() for parameter in model.model.parameters())
-    batch = settings.training.batch * max(len(resume.tokens) for resume in train)
-    logits = 4 * 3 * batch * model.model.config.get_text_config().vocab_size if trained else 0
+    tokens_at_once = max(tokens_per_batch(model.model), max(len(resume.tokens) for resume in train))
+    logits = 4 * 3 * tokens_at_once * model.model.config.get_text_config().vocab_size
     passes = settings.training.epochs * tokens if trained else 0
     return Estimate(
         parameters=parameters,

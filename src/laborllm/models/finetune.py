@@ -1,20 +1,22 @@
 """Fine-tuning of a causal language model on résumés: the only place where a language model learns.
 
 The loss is the mean negative log-probability of all tokens, each learned once an epoch (LABOR-LLM, fine-tuning). The
-checkpoint that is kept is the one of lowest perplexity of the occupations of the validation people, measured by the
-same exact scoring that serves the evaluation: nats summed over person-years and divided once.
+checkpoint that is kept is the one of lowest raw perplexity of the occupations of the validation people, measured by
+the exact scoring that serves the evaluation: nats summed over person-years and divided once.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from errno import ENOSPC
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
@@ -90,6 +92,11 @@ def finetune(
         while run.step < run.steps and run.history.since_best() < settings.patience:
             loss = run.leg(progress)
             perplexity = validation(model)
+            if not math.isfinite(perplexity):
+                raise LaborLLMError(
+                    f"{folder}: the validation perplexity is {perplexity} at step {run.step}; lower "
+                    "training.learning_rate (the best checkpoint so far is kept)"
+                )
             run.keep(run.history.add(run.step, run.step / run.steps_per_epoch, loss, perplexity))
     finally:
         for handle in dropout:
@@ -221,14 +228,14 @@ class _Run:
             self.best = _copy(self.model)
         names = _names(self.model)
         with whole_folder(self.folder) as temporary:
-            save_file(self.best, temporary / "best.safetensors")
-            save_file(_copy(self.model), temporary / "current.safetensors")
+            save_tensors(self.best, temporary / "best.safetensors")
+            save_tensors(_copy(self.model), temporary / "current.safetensors")
             moments = {
                 f"{names[parameter]}/{key}": value
                 for parameter, state in self.optimizer.state.items()
                 for key, value in state.items()
             }
-            save_file(moments, temporary / "optimizer.safetensors")
+            save_tensors(moments, temporary / "optimizer.safetensors")
             state = {"step": self.step, "history": asdict(self.history)}
             (temporary / "state.json").write_text(json.dumps(state, indent=1))
 
@@ -243,12 +250,23 @@ class _Run:
         moments = load_file(self.folder / "optimizer.safetensors")
         for parameter, name in _names(self.model).items():
             keys = [key for key in moments if key.rpartition("/")[0] == name]
-            self.optimizer.state[parameter] = {key.rpartition("/")[2]: moments[key] for key in keys}
+            state = {key.rpartition("/")[2]: moments[key] for key in keys}
+            self.optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+            }
 
     def load_best(self) -> None:
         """Put the best weights into the model."""
         _restore(self.model, self.best)
         self.model.eval()
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors; a full disk is an OSError, as for any other file."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(ENOSPC, str(error)) from error
 
 
 def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -4,14 +4,16 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
@@ -25,6 +27,7 @@ from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 disable_progress_bar()  # the library prints nothing
+set_verbosity_error()  # what matters in a loading report is raised
 
 PhaseProgress = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
@@ -57,7 +60,8 @@ class LanguageModel:
     def description(self) -> str:
         if self.settings.scratch:
             return (
-                "A small Llama-architecture language model, trained from random weights on the training résumés alone."
+                "A small Llama-architecture language model, trained from random weights on the training résumés alone; "
+                "frequent titles are one token each, so it hardly sees the words that titles share."
             )
         name = Path(str(self.settings.checkpoint)).name
         if self.settings.use == "off_the_shelf":
@@ -74,11 +78,17 @@ class LanguageModel:
         if finished.is_file():
             titles = resume_titles(train.occupations, self.settings.text)
             self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
-            self.facts = json.loads(finished.read_text())["facts"]
+            record = json.loads(finished.read_text())
+            if record["settings"] != self._learned():
+                raise LaborLLMError(f"{self.folder}: holds a model trained with other settings; choose another folder")
+            self.facts = record["facts"]
             return
         self.prepare(train)
         if self.settings.use == "finetune":
-            self._finetune(self.tokenized(train), self.tokenized(validation), len(validation))
+            tokenized = self.tokenized(train)
+            if self.settings.text.last_rows is None:
+                self.facts["lines learned without their oldest history"] = lines_without_oldest(tokenized, train)
+            self._finetune(tokenized, self.tokenized(validation), len(validation))
 
     def prepare(self, train: Careers) -> None:
         """Load or make the model and its tokenizer; check every title."""
@@ -98,7 +108,8 @@ class LanguageModel:
     def predict(self, careers: Careers) -> Probabilities:
         """Probabilities of every title, or of the realised one, as the settings say."""
         tokenized = self.tokenized(careers)
-        self.facts["predicted lines that lost their oldest history"] = _lines_without_oldest(tokenized, careers)
+        if self.settings.text.last_rows is None:
+            self.facts["lines predicted without their oldest history"] = lines_without_oldest(tokenized, careers)
         rows = careers.table.select(KEYS)
         if self.settings.probabilities == "realised":
             raw = score_realised(self.model, tokenized, rows=len(careers), progress=self.scoring_progress)
@@ -110,6 +121,10 @@ class LanguageModel:
         return Probabilities(
             rows=rows, occupations=careers.occupations, log_probabilities=log_probabilities, log_mass=log_mass
         )
+
+    def _learned(self) -> dict[str, Any]:
+        """The settings that the fitted model depends on."""
+        return self.settings.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
 
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -147,10 +162,15 @@ class LanguageModel:
             "epochs trained": round(history.legs[-1]["epoch"], 2),
         }
         with whole_folder(self.folder / "checkpoint") as temporary:
-            self.model.save_pretrained(temporary)
-            self.tokenizer.save_pretrained(temporary)
+            try:
+                self.model.save_pretrained(temporary)
+                self.tokenizer.save_pretrained(temporary)
+            except SafetensorError as error:
+                raise OSError(ENOSPC, str(error)) from error
         with whole_file(self.folder / "training.json") as temporary:
-            temporary.write_text(json.dumps({"facts": self.facts, "history": asdict(history)}, indent=1))
+            temporary.write_text(
+                json.dumps({"settings": self._learned(), "facts": self.facts, "history": asdict(history)}, indent=1)
+            )
         shutil.rmtree(self.folder / "training", ignore_errors=True)
 
 
@@ -185,15 +205,25 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LaborLLMError(f"{folder}: cannot be loaded as a causal language model ({reason})") from error
+    _require_whole(folder, loading)
+    return model, tokenizer
+
+
+def _require_whole(folder: Path, loading: dict[str, Any]) -> None:
+    """The weights must be those that the configuration describes, all of them and no others."""
+    unused = sorted(loading["unexpected_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if unused:
+        raise LaborLLMError(
+            f"{folder}: config.json has no place for {unused[0]} ({len(unused)} such tensors); copy it whole"
+        )
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise LaborLLMError(
             f"{folder}: the weights lack {missing[0]} ({len(missing)} such tensors); copy the whole checkpoint"
         )
-    return model, tokenizer
 
 
 def context_length(model: Any) -> int:
@@ -224,13 +254,23 @@ def fit_context(resumes: ResumeTokenizer, written: Sequence[Resume], context: in
                     f"{context}; choose a checkpoint with a longer context or drop covariates from the text"
                 )
             else:
-                lines = min(len(resume.rows) - 1, len(resume.rows) * room // len(tokenized.tokens))
-                longer += shorten(resume, max(1, lines))
+                longer += shorten(resume, _lines_that_fit(tokenized, room))
         waiting = longer
     return fitting
 
 
-def _lines_without_oldest(tokenized: Sequence[TokenizedResume], careers: Careers) -> int:
+def _lines_that_fit(tokenized: TokenizedResume, room: int) -> int:
+    """The largest number of lines of which every window fits with the header; at least one, fewer than there are."""
+    closing = len(tokenized.tokens) - int(tokenized.ends[-1])
+    before = np.append(tokenized.cuts[0], tokenized.ends[:-1])  # (lines,): up to each start, or a few more
+    for lines in range(len(tokenized.rows) - 1, 1, -1):
+        longest = (tokenized.ends[lines - 1 :] - before[: len(before) - lines + 1]).max()
+        if int(tokenized.cuts[0]) + int(longest) + closing <= room:
+            return lines
+    return 1
+
+
+def lines_without_oldest(tokenized: Sequence[TokenizedResume], careers: Careers) -> int:
     """How many scored lines stand in a window that does not begin with the person's first row."""
     first_rows = set(careers.starts[:-1].tolist())
     return sum(len(t.rows) - t.first_scored for t in tokenized if t.rows[0] not in first_rows)

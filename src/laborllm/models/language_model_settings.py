@@ -25,8 +25,8 @@ class TrainingSettings(Settings):
         patience: training stops after this many evaluations without a new best.
     """
 
-    epochs: float = Field(default=3, gt=0)
-    learning_rate: float = Field(default=1e-5, gt=0)
+    epochs: float = Field(default=3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     batch: int = Field(default=32, ge=1)
     schedule: Literal["cosine", "linear", "constant"] = "linear"
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -73,14 +73,13 @@ class LanguageModelSettings(Settings):
     text: ResumeSettings = ResumeSettings()
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     probabilities: Literal["full", "realised"] = "full"
-    seed: int = 1
+    seed: int = Field(default=1, ge=0)
 
     @model_validator(mode="before")
     @classmethod
     def _training_of_scratch(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("scratch") and not isinstance(given.get("training"), TrainingSettings):
-            training = SCRATCH_TRAINING.model_dump() | dict(given.get("training") or {})
-            return {**given, "training": training}
+        if isinstance(given, dict) and given.get("scratch") and isinstance(given.get("training", {}), dict):
+            return {**given, "training": SCRATCH_TRAINING.model_dump() | given.get("training", {})}
         return given
 
     @model_validator(mode="after")

@@ -78,8 +78,9 @@ class Probabilities:
             LaborLLMError: the file is missing, no Parquet file, or holds no probabilities.
         """
         try:
-            metadata = pl.read_parquet_metadata(path)
-            table = pl.read_parquet(path)
+            with path.open("rb") as stream:
+                metadata = pl.read_parquet_metadata(stream)
+            table = pl.read_parquet(path, glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LaborLLMError(f"{path}: cannot be read as Parquet; run the study again to write it") from error
         if METADATA not in metadata:

@@ -190,7 +190,7 @@ def _csv(folder: Path, name: str, *, required: bool = False) -> pl.DataFrame:
     if not path.exists() and not required:
         return pl.DataFrame(schema=dict.fromkeys(words, pl.String) | dict.fromkeys(numbers, pl.Float64))
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LaborLLMError(f"{path}: cannot be read as CSV; run the study again to write it") from error
     absent = [column for column in (*words, *numbers) if column not in frame.columns]

@@ -10,7 +10,7 @@ from laborllm.report.numbers import fixed, percent, seconds, whole
 from laborllm.report.tables import Table, text_rows
 from laborllm.survey.careers import PARTS, Careers
 
-KINDS = {"kept": "sample", "dropped": "dropped", "recoded": "recoded"}
+KINDS = {"kept": "sample", "dropped": "dropped", "recoded": "recoded", "noted": "noted"}
 
 
 def sample_tables(run: RunFolder) -> list[Table]:
@@ -39,7 +39,7 @@ def flow_table(run: RunFolder) -> Table | None:
     return Table(
         name="sample_flow",
         title="From the survey's files to the sample",
-        caption="Read from top to bottom: 'sample' rows say who is in after the step, 'dropped' rows who left and why, "
+        caption="Read from top to bottom: 'sample' rows say who is in after the step, 'dropped' rows who left and why, 'noted' rows what the files lack, "
         "'recoded' rows whose values were changed.",
         head=("Step", "Kind", "People", "Person-years"),
         rows=text_rows(rows),

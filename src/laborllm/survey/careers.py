@@ -150,10 +150,9 @@ class Careers:
 
     def write(self, path: Path) -> None:
         """Write one Parquet file that carries the closed list in its metadata."""
-        flow = [vars(step) for step in self.flow]
-        metadata = {METADATA: self.occupations.to_json(), "laborllm.flow": json.dumps(flow)}
+        flow = json.dumps([vars(step) for step in self.flow])
         with whole_file(path) as temporary:
-            self.table.write_parquet(temporary, metadata=metadata)
+            self.table.write_parquet(temporary, metadata={METADATA: self.occupations.to_json(), "laborllm.flow": flow})
 
     @classmethod
     def read(cls, path: Path) -> "Careers":
@@ -163,8 +162,9 @@ class Careers:
             LaborLLMError: the file is missing, no Parquet file, or holds no careers.
         """
         try:
-            metadata = pl.read_parquet_metadata(path)
-            table = pl.read_parquet(path)
+            with path.open("rb") as stream:
+                metadata = pl.read_parquet_metadata(stream)
+            table = pl.read_parquet(path, glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LaborLLMError(f"{path}: cannot be read as Parquet; write it with `laborllm careers`") from error
         if METADATA not in metadata:
@@ -204,17 +204,17 @@ def careers_from_frame(
         >>> careers_from_frame(frame, occupations).table.select("person", "year", "occupation").rows()
         [(1, 1984, '313'), (1, 1985, '436')]
     """
-    table = _as_polars(frame, str(source)).with_row_index("row", offset=1)
-    source = source if isinstance(source, Source) else Source((source,), (table.height,))
+    table = _as_polars(frame, str(source))
     require_columns(table, str(source))
+    source = source if isinstance(source, Source) else Source((source,), (table.height,))
+    table = table.select(column for column in COLUMNS if column in table.columns).with_row_index("row", offset=1)
     _require_values(table, source)
     table = _typed(table, occupations, source=source, survey=survey)
     _require_born(table, source)
-    table = table.sort("person", "year")
+    table = table.sort("person", "year", maintain_order=True)
     _require_one_row_per_person_year(table, source)
     _require_constant(table, source)
-    kept = [column for column in COLUMNS if column in table.columns]
-    return Careers(table=table.select(kept), occupations=occupations, flow=tuple(flow))
+    return Careers(table=table.drop("row"), occupations=occupations, flow=tuple(flow))
 
 
 def split_by_person(careers: Careers, shares: Sequence[float], rng: np.random.Generator) -> Careers:
@@ -241,15 +241,11 @@ def split_by_person(careers: Careers, shares: Sequence[float], rng: np.random.Ge
 
 
 def _as_polars(frame: Any, source: str) -> pl.DataFrame:
-    if isinstance(frame, pl.DataFrame):
-        table = frame
-    else:
-        try:
-            table = nw.from_native(frame, eager_only=True).to_polars()
-        except TypeError as error:
-            raise LaborLLMError(
-                f"{source}: {type(frame).__name__} is no frame; give a polars, pandas or pyarrow table"
-            ) from error
+    try:
+        table = nw.from_native(frame, eager_only=True).to_polars()
+    except TypeError as error:
+        what = type(frame).__name__
+        raise LaborLLMError(f"{source}: {what} is no frame; give a polars, pandas or pyarrow table") from error
     if table.height == 0:
         raise LaborLLMError(f"{source}: has no rows; give at least one person-year")
     return table
@@ -259,10 +255,8 @@ def require_columns(table: pl.DataFrame, source: str) -> None:
     """Refuse a frame without person, year or occupation."""
     missing = [column for column in KEYS if column not in table.columns]
     if missing:
-        found = ", ".join(column for column in table.columns if column != "row")
-        raise LaborLLMError(
-            f"{source}: column {missing[0]!r} is missing; the columns are {found}; rename or map one to it"
-        )
+        found = ", ".join(table.columns)
+        raise LaborLLMError(f"{source}: column {missing[0]!r} is missing; the columns are {found}; rename or map one")
 
 
 def _require_values(table: pl.DataFrame, source: Source) -> None:

@@ -71,10 +71,12 @@ class Extract:
         table: one row a person, sorted; column person, then one column per variable under ``Variable.column``, all
             int64, with the survey's missing codes; null where the person is not in that variable's file.
         variables: one per column after person, in the same order.
+        header: every variable of the files, wanted or not, in the order of the files; ids aside.
     """
 
     table: pl.DataFrame
     variables: tuple[Variable, ...]
+    header: tuple[Variable, ...] = ()
 
 
 def question_key(question: str) -> str:
@@ -111,7 +113,8 @@ def read_extract(
         values = _numbers(rows, [id_place, *kept], names=names, width=len(variables), path=path)
     _require_one_row_per_person(values[:, 0], names[0], path)
     table = pl.DataFrame(values, schema=[PERSON, *names[1:]], orient="row").sort(PERSON)
-    return Extract(table=table, variables=tuple(variables[i] for i in kept))
+    others = tuple(variable for variable in variables if not variable.is_id)
+    return Extract(table=table, variables=tuple(variables[i] for i in kept), header=others)
 
 
 def read_extracts(paths: Sequence[Path], *, wanted: Callable[[Variable], bool] | None = None) -> Extract:
@@ -166,7 +169,7 @@ def _join(left: Extract, right: Extract) -> Extract:
         else:
             agreed = _agree(people, ours=ours, our_values=table[ours.column], theirs=variable, their_values=values)
             table = table.with_columns(agreed.alias(ours.column))
-    return Extract(table=table, variables=tuple(variables))
+    return Extract(table=table, variables=tuple(variables), header=left.header + right.header)
 
 
 @contextmanager
@@ -287,16 +290,17 @@ def _id_place(variables: list[Variable], path: Path) -> int:
     )
 
 
+def codebook_beside(path: Path) -> Path | None:
+    """The ``.cdb``, else the ``.sdf``, that bears an extract's name and lies in its folder."""
+    stem = re.sub(r"(\.(csv|dct))?(\.zip)?$", "", path.name, flags=re.IGNORECASE)
+    found = (path.with_name(stem + suffix) for suffix in (".cdb", ".sdf"))
+    return next((file for file in found if file.is_file()), None)
+
+
 def _entries(path: Path, codebook: Path | None) -> dict[str, Entry]:
     """The codebook given, or the one beside the extract, or none."""
-    if codebook is not None:
-        return read_codebook(codebook)
-    stem = re.sub(r"(\.(csv|dct))?(\.zip)?$", "", path.name, flags=re.IGNORECASE)
-    for suffix in (".cdb", ".sdf"):
-        beside = path.with_name(stem + suffix)
-        if beside.is_file():
-            return read_codebook(beside)
-    return {}
+    file = codebook or codebook_beside(path)
+    return {} if file is None else read_codebook(file)
 
 
 def _numbers(rows: Iterator[list[str]], places: list[int], *, names: list[str], width: int, path: Path) -> np.ndarray:

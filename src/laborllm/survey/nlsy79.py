@@ -6,11 +6,13 @@ at hand prints one (CPSOCC80 except 1993, the employment status recode), the que
 
 - Occupation: current or most recent job at the interview, Census 1980 codes 1982-2000 (CPSOCC80); Census 1970 codes
   (CPSOCC70, 1979-1993) for the years that have no 1980 code in the files.
-- Without a coded job (-4): in education if enrolled on May 1 of the year (ENROLLMTREV 2 high school or 3 college);
-  else unemployed or not in the labor force by the employment status recode, which the survey has for 1979-1998 and
-  2006 (ESR, ESR_KEY: 1-2 employed, 3 unemployed, 4-7 out of the labor force, 8 armed forces; ESR_COL: 1, 2, 3, 4 in
-  that order); else not working. No extract with the recode was at hand: check its names and codes against your
-  codebook.
+- Without a coded job (-4), the first of these that applies: (1) in education, if enrolled on May 1 of the year
+  (ENROLLMTREV 2 high school or 3 college), whatever the recode says; (2) by the employment status recode of the week
+  before the interview, which the survey has for 1979-1998 and 2006 (ESR, ESR_KEY: 1-2 employed, 3 unemployed, 5 going
+  to school and so in education, 4, 6 and 7 out of the labor force, 8 armed forces), also of people not enrolled on
+  May 1; (3) by its collapsed form, which does not tell school apart (ESR_COL: 1 employed, 2 unemployed, 3 out of the
+  labor force, 4 armed forces); (4) not working. No extract with the recode was at hand: check its names and codes
+  against your codebook.
 - Education: highest grade completed as of May 1, revised (HGCREV), the last one known up to the year.
 - Ethnicity: the screener's three cohorts (SAMPLE_RACE). Its "non-black, non-hispanic" is called "white", the
   word of the résumé template; it holds some people whom the census would call otherwise.
@@ -35,8 +37,8 @@ from laborllm.survey.occupations import STATES, Occupations, crosswalk, map_code
 NO_JOB, NO_INTERVIEW = -4, -5
 ENROLLED = (2, 3)
 STATUS = {
-    "status": {1: "employed", 2: "employed", 3: "unemployed", 8: "armed_forces"}
-    | dict.fromkeys((4, 5, 6, 7), "not_in_labor_force"),
+    "status": {1: "employed", 2: "employed", 3: "unemployed", 5: "in_education", 8: "armed_forces"}
+    | dict.fromkeys((4, 6, 7), "not_in_labor_force"),
     "status_collapsed": {1: "employed", 2: "unemployed", 3: "not_in_labor_force", 4: "armed_forces"},
 }
 REGION = dict(enumerate(REGIONS, start=1))
@@ -53,6 +55,10 @@ LEVEL_OF_GRADE = {
     **dict.fromkeys((17, 18, 19, 20), EDUCATION[4]),
 }
 """Highest grade completed -> education; 93 and 94 are before first grade, 95 (ungraded) is no level."""
+CENSUSES = (1980, 1970)
+"""Classifications of the occupations; where a round has codes of both, the first counts."""
+NAMED = 5
+"""Columns, codes or years that a step names before it breaks off."""
 FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
 
 
@@ -84,6 +90,7 @@ def read_nlsy79(settings: NLSY79Settings) -> Careers:
     values = _values(extract)
     rows = _interviews(values, settings.files)
     steps = [_step("read: interview rounds with an occupation variable", rows, "kept")]
+    steps += [*_unread(extract, rows, settings.files), *_missing_rounds(extract, rows)]
     rows = _with_states(rows, values)
     rows, dropped = _sift(rows, settings.states)
     if not rows.height:
@@ -147,7 +154,7 @@ def _has(values: pl.DataFrame, concept: str) -> bool:
 def _interviews(values: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
     """Columns person, year, code, census and job (occ1990dd): a row per person and round, Census 1980 codes first."""
     parts = []
-    for census in (1980, 1970):
+    for census in CENSUSES:
         part = _concept(values, f"occupation_{census}").rename({f"occupation_{census}": "code"})
         jobs = map_codes(part["code"], census).alias("job")
         parts.append(part.with_columns(jobs, census=pl.lit(census, dtype=pl.Int32)))
@@ -159,6 +166,55 @@ def _interviews(values: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
             f"(1979-1993), question names in its header (CPSOCC80_1982) or a codebook beside it"
         )
     return rows
+
+
+def _unread(extract: Extract, rows: pl.DataFrame, files: Sequence[Path]) -> list[Step]:
+    """A step for each file that holds nothing of a career, or columns that nothing at hand describes.
+
+    Other columns of an extract that has a dictionary or a codebook are expected, and not told.
+    """
+    steps = []
+    for path in dict.fromkeys(files):
+        header = [variable for variable in extract.header if variable.file == str(path)]
+        others = [variable for variable in header if not _concept_years(variable)]
+        unknown = [variable.column for variable in others if not variable.label]
+        if len(others) == len(header):
+            named = _first([variable.column for variable in others]) or "the id alone"
+            what = f"not read: no variable of a career in {path.name} ({named})"
+        elif unknown:
+            columns = "1 column is" if len(unknown) == 1 else f"{len(unknown)} columns are"
+            what = f"not read: {columns} no variable of a career in {path.name} ({_first(unknown)})"
+        else:
+            continue
+        steps.append(_step(what, rows, "noted"))
+    return steps
+
+
+def _missing_rounds(extract: Extract, rows: pl.DataFrame) -> list[Step]:
+    """A step for each occupation variable that the files have for some of its rounds only.
+
+    Rounds without Census 1970 codes that have the preferred Census 1980 codes lack nothing.
+    """
+    meant = set(_variable_table().values())
+    found = {concept_year for variable in extract.header for concept_year in _concept_years(variable)}
+    people, steps = rows[PERSON].n_unique(), []
+    preferred: set[str] = set()
+    for census in CENSUSES:
+        concept = f"occupation_{census}"
+        rounds = {year for name, year in meant if name == concept}
+        have = {year for name, year in found if name == concept}
+        missing = sorted(rounds - have - preferred)
+        preferred |= have
+        if have and missing:
+            what = (
+                f"missing rounds: CPSOCC{census % 100} has {len(have)} of {len(rounds)} rounds; not {_first(missing)}"
+            )
+            steps.append(Step(what, people=people, person_years=people * len(missing), kind="noted"))
+    return steps
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*names[:NAMED], *(["..."] if len(names) > NAMED else [])])
 
 
 def _with_states(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
@@ -198,7 +254,7 @@ def _sift(rows: pl.DataFrame, states: bool) -> tuple[pl.DataFrame, list[Step]]:
     return rows.with_columns(occupation=occupation).drop_nulls("occupation"), steps
 
 
-def _most_frequent(unmapped: pl.DataFrame, most: int = 5) -> str:
+def _most_frequent(unmapped: pl.DataFrame, most: int = NAMED) -> str:
     """The codes that map nowhere, most frequent first, e.g. "Census 1980: 999 43 times, 590 26 times, 62 others"."""
     texts = []
     for (census,), part in unmapped.group_by("census", maintain_order=True):

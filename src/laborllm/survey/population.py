@@ -26,7 +26,7 @@ MISSED, LEFT = 0.12, 0.025
 
 @dataclass(frozen=True)
 class Population:
-    """People and the rounds in which they are interviewed.
+    """People and the years in which they have a row.
 
     Attributes:
         type: latent type, shape (people,).
@@ -34,7 +34,7 @@ class Population:
         ethnicity: position in ``ETHNICITIES``, shape (people,).
         region: position in ``REGIONS``, shape (people,).
         birth_year: calendar year, shape (people,).
-        rounds: calendar years, shape (rounds,).
+        rounds: calendar years: those of the interviews, or every one in résumés, shape (rounds,).
         education: position in ``EDUCATION``, shape (people, rounds).
         of_age: whether the person is of working age, shape (people, rounds).
         interviewed: whether there is a row, shape (people, rounds).
@@ -52,10 +52,12 @@ class Population:
 
 
 def draw_population(settings: SimulatedSettings, world: World, rng: np.random.Generator) -> Population:
-    """Draw people and their interviews, one call of the generator per covariate."""
+    """Draw people and their rows, one call of the generator per covariate; a résumé tells every year of working age."""
+    yearly = settings.population == "resume"
     people = settings.people
     birth_year = settings.first_year - rng.integers(YOUNGEST_FIRST, OLDEST_FIRST + 1, people)
-    rounds = survey_rounds(settings.first_year, settings.last_year)
+    first_year, last_year = settings.first_year, settings.last_year
+    rounds = np.arange(first_year, last_year + 1) if yearly else survey_rounds(first_year, last_year)
     age = rounds - birth_year[:, None]  # (people, rounds)
     of_age = (age >= WORKING_AGES[0]) & (age <= WORKING_AGES[1])
     return Population(
@@ -67,7 +69,7 @@ def draw_population(settings: SimulatedSettings, world: World, rng: np.random.Ge
         rounds=rounds,
         education=_education(age, FINAL_EDUCATION[settings.population], rng),
         of_age=of_age,
-        interviewed=of_age & _present(of_age.shape, rng),
+        interviewed=of_age if yearly else of_age & _present(of_age.shape, rng),
     )
 
 

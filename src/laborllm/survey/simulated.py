@@ -1,8 +1,9 @@
 """A simulated population whose every transition probability is known, and an unrepresentative sample of its résumés.
 
-The process runs over observed rows: a year without an interview is skipped, and the next row's occupation depends on
-the last observed one however many years lie between. So the truth is exact for the rows there are, with nothing to
-integrate over but the latent type (``models.oracle``).
+The process runs over rows. In the survey a year without an interview is skipped, and the next row's occupation depends
+on the last observed one however many years lie between. So the truth is exact for the rows there are, with nothing to
+integrate over but the latent type (``models.oracle``). In the résumés every calendar year of working age is a row;
+those outside employment are left out afterwards.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ NAMES = {"survey": "simulated", "resume": "simulated résumés"}
 
 @dataclass(frozen=True)
 class _Rows:
-    """Interviews in the order of person and round: the person, the round and the occupation drawn, each (rows,)."""
+    """Rows in the order of person and round: the person, the round and the occupation drawn, each (rows,)."""
 
     person: np.ndarray
     round: np.ndarray
@@ -64,7 +65,8 @@ def simulate(settings: SimulatedSettings) -> Careers:
     Returns:
         Careers over the chosen jobs of occ1990dd and the states unemployed, not_in_labor_force and in_education.
         The survey ("simulated") has every covariate. The résumés ("simulated résumés") have education and region
-        alone, no state outside employment, and 5 % of jobs miscoded. The flow counts what was left out.
+        alone, a job in every year but those outside employment, and 5 % of jobs miscoded. The flow counts what was
+        left out.
 
     Raises:
         LaborLLMError: more occupations are asked for than occ1990dd has, or nobody is left.
@@ -73,11 +75,11 @@ def simulate(settings: SimulatedSettings) -> Careers:
     rng = _people_rng(settings)
     population = draw_population(settings, world, rng)
     rows = _live(world, population, rng)
-    steps = _interview_steps(population, rows)
     resume = settings.population == "resume"
     if resume:
-        rows, more = _resumes(world.occupations, rows, rng)
-        steps += more
+        rows, steps = _resumes(world.occupations, rows, rng)
+    else:
+        steps = _interview_steps(population, rows)
     if not len(rows.person):
         raise LaborLLMError(f"survey.people is {settings.people}: no row is left; ask for more people or more years")
     frame = _frame(world.occupations, population, rows, covariates=not resume)
@@ -237,6 +239,7 @@ def _resumes(occupations: Occupations, rows: _Rows, rng: np.random.Generator) ->
     occupation[wrong] = jobs[(place + rng.integers(1, len(jobs), len(wrong))) % len(jobs)]
     without = len(np.unique(rows.person)) - len(np.unique(person))
     steps = [
+        Step("simulated: person-years of working age", len(np.unique(rows.person)), len(rows.person)),
         Step("dropped: not employed, which a résumé does not tell", without, int(state.sum()), "dropped"),
         Step("recoded: miscoded as another job", len(np.unique(person[wrong])), len(wrong), "recoded"),
         Step("résumés", len(np.unique(person)), len(person)),

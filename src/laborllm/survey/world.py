@@ -76,12 +76,14 @@ class SimulatedSettings(Settings):
     """The simulated population: ``[survey] source = "simulated"``.
 
     Attributes:
-        people: people drawn; those of the résumés who never hold a job are dropped, and counted.
+        people: people drawn, the size of either population. Résumés are many more than interviewed people: choose a
+            larger number for them. Those of the résumés who never hold a job are dropped, and counted.
         occupations: jobs on the closed list, spread over the groups of occ1990dd; three states come on top.
         first_year: first calendar year; people are 15 to 22 years old in it.
-        last_year: last calendar year; the last third of the years has a round in every other one.
+        last_year: last calendar year; in the last third of the years the survey has a round every other year.
         seed: fixes the world and the people. Both populations of one seed live in the same world.
-        population: "survey", or "resume" for the larger, unrepresentative one.
+        population: "survey", with interviews missed; or "resume", an unrepresentative one with every calendar year of
+            working age.
         mechanisms: the switches.
     """
 

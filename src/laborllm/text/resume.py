@@ -37,7 +37,7 @@ class ResumeSettings(Settings):
     drop: tuple[Covariate, ...] = ()
     permute: tuple[Covariate, ...] = ()
     last_rows: int | None = Field(default=None, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
