@@ -22,6 +22,7 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_study_of_the_readme_is_read(tmp_path: Path) -> None:
     (tmp_path / "careers.csv").write_text("person,year,occupation\n1,1990,436\n")
+    (tmp_path / "models" / "Llama-3.2-1B").mkdir(parents=True)
     for content in blocks("toml"):
         (tmp_path / "study.toml").write_text(content)
         assert read_study(tmp_path / "study.toml").models

@@ -39,8 +39,8 @@ def flow_table(run: RunFolder) -> Table | None:
     return Table(
         name="sample_flow",
         title="From the survey's files to the sample",
-        caption="Read from top to bottom: 'sample' rows say who is in after the step, 'dropped' rows who left and why, 'noted' rows what the files lack, "
-        "'recoded' rows whose values were changed.",
+        caption="Read from top to bottom: 'sample' rows say who is in after the step, 'dropped' rows who left and why, "
+        "'recoded' rows whose values were changed, 'noted' rows what the files lack.",
         head=("Step", "Kind", "People", "Person-years"),
         rows=text_rows(rows),
         frame=frame,
