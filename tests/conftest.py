@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.survey.careers import Careers, careers_from_frame
+from laborllm.survey.careers import Careers
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
 
 REAL_DATA = Path(os.environ.get("LABORLLM_REAL_DATA", Path(__file__).parents[2] / "shared"))

@@ -212,7 +212,7 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("[survey", "is no valid TOML"),
-        (CLASSICAL.replace("people", "peple"), "survey.peple: Extra inputs are not permitted"),
+        (CLASSICAL.replace("people", "peple"), "survey.peple is no key of this section"),
         (CLASSICAL.replace('"simulated"', '"nlsy78"'), "survey: Input tag 'nlsy78' .* 'nlsy79', 'table', 'simulated'"),
         (CLASSICAL.replace("people = 300", "people = 0"), "survey.people: .*greater than or equal to 1, not 0"),
         (CLASSICAL.replace('kind = "oracle"', 'kind = "delphi"'), "models.oracle: Input tag 'delphi'"),
@@ -223,9 +223,10 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
         ),
         ('survey = "nlsy79"\nmodels = 3\n', "survey: .*"),
         (CLASSICAL + "[models.x]\nkind = 3\n", "models.x: "),
+        (CLASSICAL + "[models.x]\nweights = [1]\n", "models.x.kind is missing; give one of transition, oracle"),
         ('[survey]\nsource = "table"\nfiles = [3]\n[models.t]\nkind = "transition"\n', "survey.files.0: "),
         (CLASSICAL.replace('by = ["gender"]', 'by = ["gendr"]'), "evaluation.by names 'gendr'; the covariates are"),
-        (CLASSICAL + 'checkpoint = "nowhere"\n', "evaluation.checkpoint: Extra inputs"),
+        (CLASSICAL + 'checkpoint = "nowhere"\n', "evaluation.checkpoint is no key of this section"),
         (
             '[survey]\nsource = "simulated"\n[models.l]\nkind = "language_model"\ncheckpoint = "no"\n',
             "models.l.checkpoint names .*no, which is no folder",

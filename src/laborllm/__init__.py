@@ -9,7 +9,8 @@ from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluat
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
-from laborllm.survey.careers import Careers, careers_from_frame, split_by_person
+from laborllm.survey.careers import Careers, split_by_person
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations, map_codes, occ1990dd
 from laborllm.survey.simulated import SimulatedSettings, simulate
 from laborllm.text.resume import ResumeSettings, write_resumes

@@ -31,6 +31,10 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
+CHOICES = {"source": ("nlsy79", "table", "simulated"), "kind": ("transition", "oracle", "language_model")}
+"""What a section of a study may be, for messages."""
+
+
 class SplitSettings(Settings):
     """Who is learned from and who is predicted.
 
@@ -219,6 +223,11 @@ def _first_problem(error: ValidationError) -> str:
     place = [str(part) for part in problem["loc"]]
     tag = {"survey": 1, "models": 2}.get(place[0])  # pydantic names the chosen kind there, the file does not
     key = ".".join(part for position, part in enumerate(place) if position != tag)
+    if problem["type"] == "union_tag_not_found":
+        choice = "source" if place[0] == "survey" else "kind"
+        return f"{key}.{choice} is missing; give one of {', '.join(CHOICES[choice])}"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is no key of this section; docs/study.md lists the keys"
     given = problem.get("input")
     value = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
     more = f" ({error.error_count() - 1} more such problems)" if error.error_count() > 1 else ""

@@ -4,7 +4,8 @@ import pytest
 
 from laborllm.evaluation.tasks import event_scores, find_events, occupation_scores, realised_rank
 from laborllm.models.probabilities import Probabilities, normalise
-from laborllm.survey.careers import Careers, careers_from_frame
+from laborllm.survey.careers import Careers
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
 from tests.evaluation.conftest import noisy, prediction_of
 

@@ -10,7 +10,8 @@ import pytest
 from laborllm.errors import LaborLLMError
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings, shrunk, transition_counts
 from laborllm.models.oracle import Oracle
-from laborllm.survey.careers import Careers, careers_from_frame, split_by_person
+from laborllm.survey.careers import Careers, split_by_person
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
 from laborllm.survey.simulated import Mechanisms, SimulatedSettings, simulate
 

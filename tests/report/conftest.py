@@ -13,7 +13,8 @@ import pytest
 from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.report import drawing
 from laborllm.report.page import write_report
-from laborllm.survey.careers import Careers, Step, careers_from_frame, split_by_person
+from laborllm.survey.careers import Careers, Step, split_by_person
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
 
 TITLES = (

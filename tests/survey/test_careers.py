@@ -1,5 +1,7 @@
 """The Careers table: what is refused at the door, order, split by person, round trip."""
 
+import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import Careers, Source, Step, careers_from_frame, split_by_person
+from laborllm.survey.careers import Careers, Step, split_by_person
+from laborllm.survey.door import Source, careers_from_frame
 from laborllm.survey.occupations import Occupations
 
 GOOD: dict[str, list[Any]] = {
@@ -201,3 +204,25 @@ def test_too_few_people_to_split(five_occupations: Occupations, rng: np.random.G
 def test_a_part_before_the_split_is_refused(few_careers: Careers) -> None:
     with pytest.raises(LaborLLMError, match="not split yet"):
         few_careers.part("train")
+
+
+def test_a_date_is_no_year(five_occupations: Occupations) -> None:
+    frame = pl.DataFrame({"person": [1], "year": [date(1975, 4, 1)], "occupation": ["436"]})
+    with pytest.raises(LaborLLMError, match=r"table, column year: is of type Date; give numbers or words"):
+        careers_from_frame(frame, five_occupations)
+
+
+@pytest.mark.parametrize("person", [" 1", "", "a\nb"])
+def test_padded_or_blank_ids_are_refused(five_occupations: Occupations, person: str) -> None:
+    frame = pl.DataFrame({"person": ["7", person], "year": [1990, 1990], "occupation": ["436", "436"]})
+    with pytest.raises(
+        LaborLLMError, match="table, column person, row 2: .* is blank, padded or spans lines"
+    ) as raised:
+        careers_from_frame(frame, five_occupations)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_id_that_is_no_number_is_refused(five_occupations: Occupations) -> None:
+    frame = pl.DataFrame({"person": [1.0, math.nan], "year": [1990, 1990], "occupation": ["436", "436"]})
+    with pytest.raises(LaborLLMError, match="table, column person, row 2: nan is no id"):
+        careers_from_frame(frame, five_occupations)

@@ -98,7 +98,7 @@ def evaluate(
         A model that knows nothing is as good as one draw among all occupations:
 
         >>> import numpy as np, polars as pl
-        >>> from laborllm.survey.careers import careers_from_frame
+        >>> from laborllm.survey.door import careers_from_frame
         >>> from laborllm.survey.occupations import Occupations
         >>> jobs = Occupations(codes=("436", "313"), titles=("Cooks", "Secretaries"), groups=("food", "office"))
         >>> frame = pl.DataFrame({"person": [1, 1, 2], "year": [1984, 1985, 1984], "occupation": [436, 313, 436]})

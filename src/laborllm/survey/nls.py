@@ -6,6 +6,7 @@ Every value is a whole number. Those below zero say why there is none: -1 refusa
 
 import csv
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -184,7 +185,7 @@ def _opened(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
         else:
             with path.open("rb") as raw, _text(raw) as lines:
                 yield path.suffix.lower(), lines
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError) as error:
         raise LaborLLMError(f"{path}: the zip is truncated or corrupt ({error}); download the extract again") from error
     except csv.Error as error:
         raise LaborLLMError(f"{path}: is no CSV file ({error}); draw the extract again") from error

@@ -30,7 +30,8 @@ from pydantic import Field
 
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
-from laborllm.survey.careers import EDUCATION, REGIONS, Careers, Step, careers_from_frame
+from laborllm.survey.careers import EDUCATION, REGIONS, Careers, Step
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.nls import PERSON, Extract, Variable, agreed_column, question_key, read_extracts
 from laborllm.survey.occupations import STATES, Occupations, crosswalk, map_codes, occ1990dd
 

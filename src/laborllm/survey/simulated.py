@@ -12,15 +12,8 @@ import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import (
-    EDUCATION,
-    ETHNICITIES,
-    GENDERS,
-    REGIONS,
-    Careers,
-    Step,
-    careers_from_frame,
-)
+from laborllm.survey.careers import EDUCATION, ETHNICITIES, GENDERS, REGIONS, Careers, Step
+from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
 from laborllm.survey.population import Population, draw_population
 from laborllm.survey.world import (

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
-from laborllm.survey.careers import COLUMNS, Careers, Source, Step, careers_from_frame, require_columns
+from laborllm.survey.careers import COLUMNS, KEYS, Careers, Step
+from laborllm.survey.door import Source, careers_from_frame
 from laborllm.survey.occupations import Occupations, occ1990dd
 
 THREE_STATES = ("unemployed", "not_in_labor_force", "in_education")
@@ -54,8 +55,6 @@ def read_table(settings: TableSettings) -> Careers:
     _require_sense(settings)
     words = {settings.columns.get(name, name) for name in WORDS}
     frames = [rename(read_frame(file, words), settings.columns, file) for file in settings.files]
-    for file, frame in zip(settings.files, frames, strict=True):
-        require_columns(frame, str(file))
     listed = settings.occupations
     occupations = _standard_list(frames) if listed is None else read_occupations(listed)
     steps = [
@@ -98,7 +97,7 @@ def rename(frame: pl.DataFrame, columns: dict[str, str], file: Path) -> pl.DataF
     """Keep the columns we know under our names; a mapped column goes before one that bears our name.
 
     Raises:
-        LaborLLMError: the mapping names a column that the file has not, or a column holds lists or bytes.
+        LaborLLMError: the file lacks a column that is needed or mapped, or a column holds lists or bytes.
     """
     for ours, theirs in columns.items():
         if theirs not in frame.columns:
@@ -107,6 +106,12 @@ def rename(frame: pl.DataFrame, columns: dict[str, str], file: Path) -> pl.DataF
                 f"the columns are {', '.join(frame.columns)}"
             )
     theirs_of = {name: columns.get(name, name) for name in COLUMNS}
+    for ours in KEYS:
+        if theirs_of[ours] not in frame.columns:
+            raise LaborLLMError(
+                f"{file}: column {ours!r} is missing; the columns are {', '.join(frame.columns)[:200]}; name one of "
+                f'them in survey.columns, e.g. {{ {ours} = "..." }}, and separate columns by commas'
+            )
     known = frame.select(pl.col(theirs).alias(ours) for ours, theirs in theirs_of.items() if theirs in frame.columns)
     for column in known:
         if column.dtype.is_nested() or column.dtype == pl.Binary:
