@@ -7,10 +7,9 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.survey.careers import KEYS, Careers
-from laborllm.survey.occupations import METADATA, Occupations
+from laborllm.survey.occupations import METADATA, Occupations, read_listed
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,7 @@ class Probabilities:
         Raises:
             LaborLLMError: the file is missing, no Parquet file, or holds no probabilities.
         """
-        try:
-            with path.open("rb") as stream:
-                metadata = pl.read_parquet_metadata(stream)
-            table = pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise LaborLLMError(f"{path}: cannot be read as Parquet; run the study again to write it") from error
-        if METADATA not in metadata:
-            raise LaborLLMError(f"{path}: holds no list of occupations; run the study again to write it")
-        occupations = Occupations.from_json(metadata[METADATA])
+        table, occupations, _ = read_listed(path, "run the study again to write it")
         full = occupations.codes[0] in table.columns
         return cls(
             rows=table.select(KEYS),

@@ -11,7 +11,7 @@ import polars as pl
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
-from laborllm.survey.occupations import METADATA, Occupations
+from laborllm.survey.occupations import METADATA, Occupations, read_listed
 
 KEYS = ("person", "year", "occupation")
 FIXED = ("gender", "ethnicity", "region", "birth_year", "survey")
@@ -126,16 +126,9 @@ class Careers:
         Raises:
             LaborLLMError: the file is missing, no Parquet file, or holds no careers.
         """
-        try:
-            with path.open("rb") as stream:
-                metadata = pl.read_parquet_metadata(stream)
-            table = pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise LaborLLMError(f"{path}: cannot be read as Parquet; write it with `laborllm careers`") from error
-        if METADATA not in metadata:
-            raise LaborLLMError(f"{path}: holds no list of occupations; write it with `laborllm careers`")
+        table, occupations, metadata = read_listed(path, "write it with `laborllm careers`")
         flow = tuple(Step(**step) for step in json.loads(metadata.get("laborllm.flow", "[]")))
-        return cls(table=table, occupations=Occupations.from_json(metadata[METADATA]), flow=flow)
+        return cls(table=table, occupations=occupations, flow=flow)
 
 
 def split_by_person(careers: Careers, shares: Sequence[float], rng: np.random.Generator) -> Careers:

@@ -125,6 +125,23 @@ class Occupations:
         )
 
 
+def read_listed(path: Path, remedy: str) -> tuple[pl.DataFrame, Occupations, dict[str, str]]:
+    """The table, closed list and metadata of a Parquet file that carries its list.
+
+    Raises:
+        LaborLLMError: the file is missing, no Parquet file, or carries no list; the message ends in the remedy.
+    """
+    try:
+        with path.open("rb") as stream:
+            metadata = pl.read_parquet_metadata(stream)
+        table = pl.read_parquet(path, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LaborLLMError(f"{path}: cannot be read as Parquet; {remedy}") from error
+    if METADATA not in metadata:
+        raise LaborLLMError(f"{path}: holds no list of occupations; {remedy}")
+    return table, Occupations.from_json(metadata[METADATA]), metadata
+
+
 def occ1990dd(states: Sequence[str] = tuple(STATES)) -> Occupations:
     """The 346 occ1990dd occupations in the order of their codes, then the given states.
 
