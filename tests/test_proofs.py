@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +15,21 @@ from laborllm.survey.careers import Careers
 ROOT = Path(__file__).parents[1]
 
 
-def run(study: Path, out: Path, **changes: object) -> Path:
-    content = read_study(study)
-    run_study(content.model_copy(update=changes), out, command="test")
+def run(study: Path, out: Path) -> Path:
+    run_study(read_study(study), out, command="test")
     return out
+
+
+@pytest.fixture
+def example(real_data: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """An example study, its files looked for where the real data are."""
+
+    def written(name: str) -> Path:
+        content = (ROOT / "examples" / name).read_text().replace("../../shared", str(real_data))
+        (tmp_path / name).write_text(content)
+        return tmp_path / name
+
+    return written
 
 
 def perplexity(out: Path, model: str, metric: str = "perplexity") -> float:
@@ -56,31 +68,32 @@ def test_the_demonstration(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_nlsy79_counts_and_transition_perplexity(real_data: Path, tmp_path: Path) -> None:
-    study = read_study(ROOT / "examples" / "nlsy79.toml")
+def test_nlsy79_counts_and_transition_perplexity(example: Callable[[str], Path], tmp_path: Path) -> None:
+    study = read_study(example("nlsy79.toml"))
     careers = read_careers(study)
     assert careers.people == 12_044
     assert len(careers) == 134_439
     assert len(careers.occupations) == careers.table["occupation"].n_unique() == 330
     transition = {"transition": study.models["transition"]}
-    run_study(study.model_copy(update={"models": transition}), tmp_path, command="test")
-    assert perplexity(tmp_path, "transition") == pytest.approx(30.6, abs=1)
-    assert Careers.read(tmp_path / "careers.parquet").table.equals(careers.table)
+    out = tmp_path / "out"
+    run_study(study.model_copy(update={"models": transition}), out, command="test")
+    assert perplexity(out, "transition") == pytest.approx(30.6, abs=1)
+    assert Careers.read(out / "careers.parquet").table.equals(careers.table)
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_nlsy79_language_model(real_data: Path, tmp_path: Path) -> None:
+def test_nlsy79_language_model(example: Callable[[str], Path], tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    out = run(ROOT / "examples" / "nlsy79.toml", tmp_path)
+    out = run(example("nlsy79.toml"), tmp_path / "out")
     assert perplexity(out, "llm") <= 22.5
     assert difference(out, "llm", "transition")["high"] < 0
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_nlsy79_with_a_real_checkpoint(real_data: Path, tmp_path: Path) -> None:
+def test_nlsy79_with_a_real_checkpoint(example: Callable[[str], Path], tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    out = run(ROOT / "examples" / "nlsy79_checkpoint.toml", tmp_path)
+    out = run(example("nlsy79_checkpoint.toml"), tmp_path / "out")
     untouched, tuned = (perplexity(out, name, "perplexity_raw") for name in ("stories", "stories_tuned"))
     assert math.log10(untouched) - math.log10(tuned) > 1
