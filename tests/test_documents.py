@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from laborllm.study import read_study
+from laborllm.evaluation.evaluate import EvaluationSettings
+from laborllm.models.baselines import TransitionSettings
+from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
+from laborllm.settings import Settings
+from laborllm.study import SplitSettings, Study, read_study
+from laborllm.survey.nlsy79 import NLSY79Settings
+from laborllm.survey.tabular import TableSettings
+from laborllm.survey.world import Mechanisms, SimulatedSettings
+from laborllm.text.resume import ResumeSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +47,25 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
     content = (ROOT / "examples" / study).read_text().replace("../../shared", str(real_data))
     (tmp_path / study).write_text(content)
     assert read_study(tmp_path / study).models
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Study,
+        SplitSettings,
+        NLSY79Settings,
+        TableSettings,
+        SimulatedSettings,
+        Mechanisms,
+        TransitionSettings,
+        LanguageModelSettings,
+        ResumeSettings,
+        TrainingSettings,
+        EvaluationSettings,
+    ],
+    ids=lambda settings: settings.__name__,
+)
+def test_every_setting_is_documented(settings: type[Settings]) -> None:
+    documented = set(re.findall(r"`\[?([a-z_0-9]+)", (ROOT / "docs" / "study.md").read_text().replace(", ", "`, `")))
+    assert set(settings.model_fields) - {"source", "kind"} <= documented
