@@ -165,6 +165,34 @@ def test_a_table_that_was_deleted_comes_back(study_file: Path, tmp_path: Path) -
     assert stages(out)["evaluation"]
 
 
+def test_files_of_the_user_stay(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.doc").write_text("mine")
+    with pytest.raises(LaborLLMError, match="out: holds thesis.doc but no run of laborllm; choose a new folder"):
+        run(study_file, out)
+    with pytest.raises(LaborLLMError, match="which the study reads; choose another folder"):
+        run(table_study(tmp_path), tmp_path)
+    (out / "thesis.doc").unlink()
+    run(study_file, out)
+    (out / "tables" / "mine.tex").write_text("mine")
+    study_file.write_text(CLASSICAL.replace("bootstrap = 50", "bootstrap = 60"))
+    run(study_file, out)
+    assert (out / "tables" / "mine.tex").read_text() == "mine"
+
+
+def test_a_kill_between_file_and_record_leaves_nothing_stale(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(study_file, out)
+    record = json.loads((out / "record.json").read_text())
+    record["stages"] = [stage for stage in record["stages"] if stage["stage"] not in ("careers", "evaluation")]
+    (out / "record.json").write_text(json.dumps(record))
+    run(study_file, out)
+    again = {stage["stage"]: stage["outputs"] for stage in json.loads((out / "record.json").read_text())["stages"]}
+    assert list(again["careers"]) == ["careers.parquet"]
+    assert "evaluation.csv" in again["evaluation"]
+
+
 def test_a_broken_stage_leaves_the_finished_ones_and_nothing_stale(tmp_path: Path) -> None:
     out = tmp_path / "out"
     study_file = table_study(tmp_path)

@@ -118,19 +118,21 @@ class _Run:
             return
         for later in {"evaluation": ["report"], "report": ["report"]}.get(name, ["evaluation", "report"]):
             self._forget(later)
-        foreign = {} if name.startswith("models/") else self._files(outputs) - set(self._hashes(name))
+        before = {} if name.startswith("models/") else self._files(outputs)  # a model may be whole since an earlier run
         self.progress(name, 0, 1)
         meter = Meter()
         work()
-        written = {file: file_hash(self.out / file) for file in sorted(self._files(outputs) - set(foreign))}
+        after = self._files(outputs)
+        written = {file: file_hash(self.out / file) for file in sorted(after) if after[file] != before.get(file)}
         self.record.put(Stage(name, fingerprint, written, meter.seconds(), meter.peak_memory_mib()))
         self.record.write(self.out)
         self.progress(name, 1, 1)
 
-    def _files(self, patterns: Sequence[str]) -> set[str]:
-        """The files in the run folder that match any of the patterns."""
+    def _files(self, patterns: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Files in the run folder that match a pattern -> inode and time, new whenever the file is written."""
         found = {file for pattern in patterns for file in self.out.glob(pattern) if file.is_file()}
-        return {file.relative_to(self.out).as_posix() for file in found}
+        marks = {file.relative_to(self.out).as_posix(): file.stat() for file in found}
+        return {file: (mark.st_ino, mark.st_mtime_ns) for file, mark in marks.items()}
 
     def _forget(self, name: str) -> None:
         """Remove what a stage wrote, models apart: it no longer belongs to the inputs and settings of this run."""
