@@ -156,9 +156,10 @@ class _Run:
         """Fingerprint of everything that the fitted model depends on."""
         version, careers = self.record.laborllm, self._hashes("careers")
         if isinstance(settings, LanguageModelSettings):
-            content = settings.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
             files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
-            return _fingerprint([version, careers, content, [file_hash(file) for file in files if file.is_file()]])
+            return _fingerprint(
+                [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
+            )
         world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
         return _fingerprint([version, careers, _dump(settings), world])
 

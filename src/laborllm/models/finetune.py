@@ -8,6 +8,7 @@ the exact scoring that serves the evaluation: nats summed over person-years and 
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from errno import ENOSPC
 from pathlib import Path
@@ -168,7 +169,7 @@ class _Run:
         self.optimizer = _optimizer(model, settings)
         self.step = 0
         self.history = History()
-        self.best = _copy(model)
+        self.best: dict[str, torch.Tensor] = {}  # the first evaluation is a best one
 
     def leg(self, progress: Progress) -> float:
         """Train up to the next evaluation; mean loss in nats a token."""
@@ -224,18 +225,19 @@ class _Run:
 
     def keep(self, improved: bool) -> None:
         """Save the state of the run, and the weights as the best if they are."""
+        current = _copy(self.model)
         if improved:
-            self.best = _copy(self.model)
+            self.best = current
         names = _names(self.model)
-        with whole_folder(self.folder) as temporary:
-            save_tensors(self.best, temporary / "best.safetensors")
-            save_tensors(_copy(self.model), temporary / "current.safetensors")
+        with whole_folder(self.folder) as temporary, full_disk_as_oserror():
+            save_file(self.best, temporary / "best.safetensors")
+            save_file(current, temporary / "current.safetensors")
             moments = {
                 f"{names[parameter]}/{key}": value
                 for parameter, state in self.optimizer.state.items()
                 for key, value in state.items()
             }
-            save_tensors(moments, temporary / "optimizer.safetensors")
+            save_file(moments, temporary / "optimizer.safetensors")
             state = {"step": self.step, "history": asdict(self.history)}
             (temporary / "state.json").write_text(json.dumps(state, indent=1))
 
@@ -261,10 +263,11 @@ class _Run:
         self.model.eval()
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write tensors; a full disk is an OSError, as for any other file."""
+@contextmanager
+def full_disk_as_oserror() -> Iterator[None]:
+    """Safetensors has an error of its own for a full disk; here it is an OSError, as for any other file."""
     try:
-        save_file(tensors, path)
+        yield
     except SafetensorError as error:
         raise OSError(ENOSPC, str(error)) from error
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
-from laborllm.models.finetune import History, finetune, occupation_perplexity
+from laborllm.models.finetune import History, finetune, full_disk_as_oserror, occupation_perplexity
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.models.scoring import score_realised, score_titles
@@ -79,7 +78,7 @@ class LanguageModel:
             titles = resume_titles(train.occupations, self.settings.text)
             self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
             record = json.loads(finished.read_text())
-            if record["settings"] != self._learned():
+            if record["settings"] != self.settings.learned():
                 raise LaborLLMError(f"{self.folder}: holds a model trained with other settings; choose another folder")
             self.facts = record["facts"]
             return
@@ -122,10 +121,6 @@ class LanguageModel:
             rows=rows, occupations=careers.occupations, log_probabilities=log_probabilities, log_mass=log_mass
         )
 
-    def _learned(self) -> dict[str, Any]:
-        """The settings that the fitted model depends on."""
-        return self.settings.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
-
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.tokenizer = model.to(device).eval(), tokenizer
@@ -161,16 +156,12 @@ class LanguageModel:
             "raw validation perplexity of the best checkpoint": round(history.best, 3),
             "epochs trained": round(history.legs[-1]["epoch"], 2),
         }
-        with whole_folder(self.folder / "checkpoint") as temporary:
-            try:
-                self.model.save_pretrained(temporary)
-                self.tokenizer.save_pretrained(temporary)
-            except SafetensorError as error:
-                raise OSError(ENOSPC, str(error)) from error
+        with whole_folder(self.folder / "checkpoint") as temporary, full_disk_as_oserror():
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+        record = {"settings": self.settings.learned(), "facts": self.facts, "history": asdict(history)}
         with whole_file(self.folder / "training.json") as temporary:
-            temporary.write_text(
-                json.dumps({"settings": self._learned(), "facts": self.facts, "history": asdict(history)}, indent=1)
-            )
+            temporary.write_text(json.dumps(record, indent=1))
         shutil.rmtree(self.folder / "training", ignore_errors=True)
 
 

@@ -75,6 +75,10 @@ class LanguageModelSettings(Settings):
     probabilities: Literal["full", "realised"] = "full"
     seed: int = Field(default=1, ge=0)
 
+    def learned(self) -> dict[str, Any]:
+        """What the fitted model depends on: not where its checkpoint lies, nor in which form it answers."""
+        return self.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
+
     @model_validator(mode="before")
     @classmethod
     def _training_of_scratch(cls, given: Any) -> Any:

@@ -16,8 +16,6 @@ from laborllm.survey.occupations import METADATA, Occupations, read_listed
 KEYS = ("person", "year", "occupation")
 FIXED = ("gender", "ethnicity", "region", "birth_year", "survey")
 """Covariates with one value a person."""
-VARYING = ("education",)
-"""Covariates that may change from year to year."""
 COVARIATES = ("education", "gender", "ethnicity", "region", "birth_year")
 NUMBERS = ("weight", "wage")
 PARTS = ("train", "validation", "test")
