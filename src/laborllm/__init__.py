@@ -4,6 +4,8 @@ A survey becomes a careers table, careers become text, a model turns a history i
 and everything after that only reads those probabilities.
 """
 
+from typing import Any
+
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
@@ -32,7 +34,17 @@ __all__ = [
     "evaluate",
     "map_codes",
     "occ1990dd",
+    "score_choices",
     "simulate",
     "split_by_person",
     "write_resumes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``score_choices`` needs torch, which ``import laborllm`` does not."""
+    if name == "score_choices":
+        from laborllm.models.choices import score_choices
+
+        return score_choices
+    raise AttributeError(f"module 'laborllm' has no attribute {name!r}")

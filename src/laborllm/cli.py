@@ -31,6 +31,9 @@ app = typer.Typer(
 console = Console()
 messages = Console(stderr=True)
 
+SPEED_PERIOD = 3600
+"""Seconds over which the speed of a stage is averaged: one batch of a large model may take minutes."""
+
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
 
 
@@ -186,14 +189,17 @@ def _run_folder(study: Path) -> Path:
 
 @contextmanager
 def stage_bars() -> "Iterator[StageProgress]":
-    """A bar per stage on the terminal."""
+    """A bar per stage on the terminal.
+
+    The first call of a stage tells what an earlier run had done: it counts as done, not as speed.
+    """
     columns = (TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages) as bars:
+    with Progress(*columns, console=messages, speed_estimate_period=SPEED_PERIOD) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(stage, total=total, completed=done)
             bars.update(tasks[stage], completed=done, total=total)
 
         try:

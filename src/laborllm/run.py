@@ -89,8 +89,10 @@ class _Run:
         settings = self.study.models[name]
         learned = self._learned(settings)
         outputs = [f"probabilities/{name}.parquet", f"models/{name}/**/*"]
-        form = settings.probabilities if isinstance(settings, LanguageModelSettings) else "full"
-        self._stage(f"models/{name}", depends=[learned, form], outputs=outputs, work=lambda: self._fit(name, learned))
+        form = (
+            [settings.probabilities, settings.arithmetic] if isinstance(settings, LanguageModelSettings) else ["full"]
+        )
+        self._stage(f"models/{name}", depends=[learned, *form], outputs=outputs, work=lambda: self._fit(name, learned))
 
     def evaluation(self) -> None:
         self.record.baseline = _first_of(self.study, TransitionSettings)
@@ -177,6 +179,10 @@ class _Run:
         if isinstance(model, TransitionFrequencies | Oracle):
             model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
+        if isinstance(self.study.models[name], LanguageModelSettings):
+            from laborllm.models.shards import discard_shards  # needs laborllm[llm]
+
+            discard_shards(folder)
         self.record.models[name] = {
             "kind": self.study.models[name].kind,
             "description": model.description,

@@ -119,7 +119,7 @@ def evaluate(
         draws[model], reliability[model] = model_draws(prediction, sample)
         if progress is not None:
             progress(model)
-    notes += _infinite_notes(predictions)
+    notes += _infinite_notes(predictions) + _arithmetic_notes(predictions)
     confidence, sizes = settings.confidence, sample.sizes()
     attainable, attainable_notes = tables.attainable_table(draws, baseline, floor, confidence=confidence)
     return Evaluation(
@@ -148,6 +148,15 @@ def _sample(careers: Careers, settings: EvaluationSettings) -> tuple[Sample, tup
     events, event_notes = find_events(careers)
     weights = draw_weights(careers.people, settings.bootstrap, np.random.default_rng(settings.seed))
     return Sample(careers.person_of_row, weights, cells, events), cell_notes + event_notes
+
+
+def _arithmetic_notes(predictions: Mapping[str, Probabilities]) -> tuple[str, ...]:
+    """Models that were computed in less than single precision."""
+    return tuple(
+        f"{name} was computed in lower precision than float32: {model.arithmetic}. Do not publish its numbers."
+        for name, model in predictions.items()
+        if model.arithmetic is not None
+    )
 
 
 def _infinite_notes(predictions: Mapping[str, Probabilities]) -> tuple[str, ...]:

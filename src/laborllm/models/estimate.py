@@ -7,10 +7,10 @@ from time import perf_counter
 
 import numpy as np
 
+from laborllm.models.batches import tokens_per_batch
 from laborllm.models.finetune import time_per_token
 from laborllm.models.language_model import LanguageModel
 from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.scoring import tokens_per_batch
 from laborllm.survey.careers import Careers
 
 SAMPLE = 24

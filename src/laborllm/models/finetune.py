@@ -23,8 +23,9 @@ from torch.nn import functional
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_folder
+from laborllm.models.batches import Batch, batches, tokens_per_batch
 from laborllm.models.language_model_settings import TrainingSettings
-from laborllm.models.scoring import Batch, Progress, batches, no_progress, score_realised, tokens_per_batch
+from laborllm.models.scoring import Progress, Scorer, no_progress
 from laborllm.text.titles import TokenizedResume
 
 POOL = 16
@@ -109,7 +110,7 @@ def finetune(
 def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int) -> float:
     """Perplexity of the realised titles: exp(total nats / person-years)."""
     model.eval()
-    return float(np.exp(-score_realised(model, resumes, rows=rows).mean()))
+    return float(np.exp(-Scorer(model).realised(resumes, rows=rows).mean()))
 
 
 def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings) -> float:

@@ -17,10 +17,13 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
 from laborllm.models.finetune import History, finetune, full_disk_as_oserror, occupation_perplexity
+from laborllm.models.fingerprint import model_fingerprint
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.precision import BFLOAT16, to_bfloat16_layers
 from laborllm.models.probabilities import Probabilities, normalise
-from laborllm.models.scoring import score_realised, score_titles
+from laborllm.models.scoring import Scorer, context_length
 from laborllm.models.scratch import tiny_llama, train_tokenizer
+from laborllm.models.shards import Score, cut_into_shards, score_in_shards
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
@@ -57,6 +60,10 @@ class LanguageModel:
 
     @property
     def description(self) -> str:
+        return self._what + ("" if self.settings.arithmetic == "float32" else f" Computed with {BFLOAT16}.")
+
+    @property
+    def _what(self) -> str:
         if self.settings.scratch:
             return (
                 "A small Llama-architecture language model, trained from random weights on the training résumés alone; "
@@ -105,21 +112,51 @@ class LanguageModel:
         return fit_context(self.resumes, write_resumes(careers, self.settings.text), context_length(self.model))
 
     def predict(self, careers: Careers) -> Probabilities:
-        """Probabilities of every title, or of the realised one, as the settings say."""
+        """Probabilities of every title, or of the realised one, as the settings say.
+
+        Finished shards of people stay in the folder, so that a killed job goes on there, until ``discard_shards``.
+
+        Raises:
+            LaborLLMError: a title or a line does not fit the tokenizer or the context, or the disk is full.
+        """
         tokenized = self.tokenized(careers)
         if self.settings.text.last_rows is None:
             self.facts["lines predicted without their oldest history"] = lines_without_oldest(tokenized, careers)
-        rows = careers.table.select(KEYS)
-        if self.settings.probabilities == "realised":
-            raw = score_realised(self.model, tokenized, rows=len(careers), progress=self.scoring_progress)
-            return Probabilities(rows=rows, occupations=careers.occupations, realised_raw=raw)
-        tree = TitleTree.of(self.resumes.sequences)
-        raw = score_titles(self.model, tokenized, tree, rows=len(careers), progress=self.scoring_progress)
-        log_probabilities, log_mass = normalise(raw)
+        form = self.settings.probabilities
+        scorer = self._scorer()
+        score: Score = scorer.realised
+        if form == "full":
+            score = partial(scorer.titles, tree=TitleTree.of(self.resumes.sequences))
+        shards = score_in_shards(
+            cut_into_shards(tokenized, careers.starts),
+            self.folder,
+            score=score,
+            model=f"{form} {scorer.route} {model_fingerprint(self.model, self.resumes.sequences)}",
+            progress=self.scoring_progress,
+        )
+        rows, occupations = careers.table.select(KEYS), careers.occupations
+        label = BFLOAT16 if scorer.arithmetic == BFLOAT16 else None
+        if form == "realised":
+            realised_raw = np.empty(len(careers))
+            for place, raw in shards:
+                realised_raw[place] = raw
+            return Probabilities(rows, occupations, realised_raw=realised_raw, arithmetic=label)
+        log_probabilities = np.empty((len(careers), len(occupations)), dtype=np.float32)
+        log_mass = np.empty(len(careers))
+        for place, raw in shards:
+            log_probabilities[place], log_mass[place] = normalise(raw)
         self.facts["mean mass on the closed list"] = round(float(np.exp(log_mass).mean()), 4)
         return Probabilities(
-            rows=rows, occupations=careers.occupations, log_probabilities=log_probabilities, log_mass=log_mass
+            rows, occupations, log_probabilities=log_probabilities, log_mass=log_mass, arithmetic=label
         )
+
+    def _scorer(self) -> Scorer:
+        if self.settings.arithmetic == "bfloat16" and self.model.dtype == torch.float32:
+            to_bfloat16_layers(self.model)
+        memory = None if self.settings.memory_gib is None else self.settings.memory_gib * 2**30
+        scorer = Scorer(self.model, memory=memory)
+        self.facts |= {"scored by": scorer.route, "arithmetic": scorer.arithmetic}
+        return scorer
 
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -215,12 +252,6 @@ def _require_whole(folder: Path, loading: dict[str, Any]) -> None:
         raise LaborLLMError(
             f"{folder}: the weights lack {missing[0]} ({len(missing)} such tensors); copy the whole checkpoint"
         )
-
-
-def context_length(model: Any) -> int:
-    """Number of tokens a model may see at once."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**30)
 
 
 def fit_context(resumes: ResumeTokenizer, written: Sequence[Resume], context: int) -> list[TokenizedResume]:

@@ -62,6 +62,8 @@ class LanguageModelSettings(Settings):
         text: how careers are worded.
         training: how it is fine-tuned; by default as the paper does, or as suits random weights.
         probabilities: "full" (the whole list) or "realised" (one number a row: only raw perplexity).
+        arithmetic: of scoring: "float32", or "bfloat16" layers under a float32 head, labelled in every output.
+        memory_gib: memory that scoring's activations may take; half of what is free if not given.
         seed: seed of random weights, of the order of people and of dropout.
     """
 
@@ -73,11 +75,13 @@ class LanguageModelSettings(Settings):
     text: ResumeSettings = ResumeSettings()
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     probabilities: Literal["full", "realised"] = "full"
+    arithmetic: Literal["float32", "bfloat16"] = "float32"
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int = Field(default=1, ge=0)
 
     def learned(self) -> dict[str, Any]:
         """What the fitted model depends on: not where its checkpoint lies, nor in which form it answers."""
-        return self.model_dump(mode="json", exclude={"checkpoint", "probabilities"})
+        return self.model_dump(mode="json", exclude={"checkpoint", "probabilities", "arithmetic", "memory_gib"})
 
     @model_validator(mode="before")
     @classmethod

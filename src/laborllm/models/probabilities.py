@@ -1,15 +1,24 @@
 """The Probabilities table and the two methods that make anything a model."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
+from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.survey.careers import KEYS, Careers
-from laborllm.survey.occupations import METADATA, Occupations, read_listed
+from laborllm.survey.occupations import METADATA, Occupations
+
+BLOCK = 4096
+"""Person-years held a second time while a table is normalised, written or read; one row group of the file."""
+
+ARITHMETIC = "laborllm.arithmetic"
+"""The key under which a file says in which numbers a model was run."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,8 @@ class Probabilities:
             list; None for models that have no other strings to spend it on (method: raw, mass, normalised).
         realised_raw: float64, nats, shape (person_years,): raw log-probability of the realised title, the only
             number of the realised-only form; None otherwise.
+        arithmetic: in which numbers a language model was run, in words, e.g. "bfloat16 layers, float32 head"; None
+            where all of them were float32.
     """
 
     rows: pl.DataFrame
@@ -32,6 +43,7 @@ class Probabilities:
     log_probabilities: np.ndarray | None = None
     log_mass: np.ndarray | None = None
     realised_raw: np.ndarray | None = None
+    arithmetic: str | None = None
 
     def __post_init__(self) -> None:
         shape = (self.rows.height, len(self.occupations))
@@ -59,31 +71,57 @@ class Probabilities:
         return normalised + self.log_mass  # (person_years,)
 
     def write(self, path: Path) -> None:
-        """Write one Parquet file: person, year, occupation, a float32 column per code, log_mass where there is one."""
-        columns = self.rows.select(KEYS)
-        if self.log_probabilities is not None:
-            block = pl.from_numpy(self.log_probabilities, schema=list(self.occupations.codes), orient="row")
-            columns = columns.hstack(block)
-        extra = {"log_mass": self.log_mass, "realised_raw": self.realised_raw}
-        columns = columns.with_columns(pl.Series(name, values) for name, values in extra.items() if values is not None)
+        """Write one Parquet file: person, year, occupation, a float32 column per code, log_mass where there is one.
+
+        Rows are written block by block, so that the array is not held twice.
+        """
+
+        def blocks(*_: object) -> Iterator[pl.DataFrame]:
+            yield from (self._frame(rows) for rows in _blocks(self.rows.height))
+
+        metadata = {METADATA: self.occupations.to_json()}
+        if self.arithmetic is not None:
+            metadata[ARITHMETIC] = self.arithmetic
+        table = register_io_source(blocks, schema=self._frame(slice(0)).schema)
         with whole_file(path) as temporary:
-            columns.write_parquet(temporary, metadata={METADATA: self.occupations.to_json()})
+            table.sink_parquet(temporary, row_group_size=BLOCK, metadata=metadata)
+
+    def _frame(self, rows: slice) -> pl.DataFrame:
+        """The file's columns for some rows."""
+        frame = self.rows[rows].select(KEYS)
+        if self.log_probabilities is not None:
+            block = self.log_probabilities[rows].astype(np.float32, copy=False)
+            frame = frame.hstack(pl.from_numpy(block, schema=list(self.occupations.codes), orient="row"))
+        extra = {"log_mass": self.log_mass, "realised_raw": self.realised_raw}
+        return frame.with_columns(pl.Series(name, each[rows]) for name, each in extra.items() if each is not None)
 
     @classmethod
     def read(cls, path: Path) -> "Probabilities":
-        """Read what ``write`` wrote.
+        """Read what ``write`` wrote, block by block into one array.
 
         Raises:
             LaborLLMError: the file is missing, no Parquet file, or holds no probabilities.
         """
-        table, occupations, _ = read_listed(path, "run the study again to write it")
-        full = occupations.codes[0] in table.columns
+        remedy = "run the study again to write it"
+        try:
+            with path.open("rb") as stream:
+                metadata = pl.read_parquet_metadata(stream)
+            if METADATA not in metadata:
+                raise LaborLLMError(f"{path}: holds no list of occupations; {remedy}")
+            occupations = Occupations.from_json(metadata[METADATA])
+            table = pl.scan_parquet(path, glob=False)
+            rest = table.select(pl.exclude(occupations.codes)).collect()
+            full = occupations.codes[0] in table.collect_schema()
+            scores = _read_blocks(table.select(occupations.codes), rest.height) if full else None
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LaborLLMError(f"{path}: cannot be read as Parquet; {remedy}") from error
         return cls(
-            rows=table.select(KEYS),
+            rows=rest.select(KEYS),
             occupations=occupations,
-            log_probabilities=table.select(occupations.codes).to_numpy() if full else None,
-            log_mass=table["log_mass"].to_numpy() if "log_mass" in table.columns else None,
-            realised_raw=table["realised_raw"].to_numpy() if "realised_raw" in table.columns else None,
+            log_probabilities=scores,
+            log_mass=rest["log_mass"].to_numpy() if "log_mass" in rest.columns else None,
+            realised_raw=rest["realised_raw"].to_numpy() if "realised_raw" in rest.columns else None,
+            arithmetic=metadata.get(ARITHMETIC),
         )
 
 
@@ -118,7 +156,25 @@ def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Normalised log-probabilities, float32, shape (person_years, occupations), and the log mass, float64, shape
         (person_years,).
     """
-    scores = np.asarray(raw, dtype=np.float64)
-    top = scores.max(axis=1, keepdims=True)
-    log_mass = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True))  # (person_years, 1)
-    return (scores - log_mass).astype(np.float32), log_mass[:, 0]
+    normalised = np.empty(raw.shape, dtype=np.float32)
+    log_mass = np.empty(len(raw))
+    for rows in _blocks(len(raw)):
+        scores = np.asarray(raw[rows], dtype=np.float64)  # (rows, occupations)
+        top = scores.max(axis=1, keepdims=True)
+        mass = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True))  # (rows, 1)
+        normalised[rows] = scores - mass
+        log_mass[rows] = mass[:, 0]
+    return normalised, log_mass
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    """Stretches of at most ``BLOCK`` rows."""
+    return (slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK))
+
+
+def _read_blocks(columns: pl.LazyFrame, rows: int) -> np.ndarray:
+    """Float32 columns of a file as one array, shape (rows, columns)."""
+    array = np.empty((rows, len(columns.collect_schema())), dtype=np.float32)
+    for block in _blocks(rows):
+        array[block] = columns.slice(block.start, BLOCK).collect().to_numpy()
+    return array

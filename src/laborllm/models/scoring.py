@@ -1,28 +1,33 @@
-"""Exact log-probabilities of titles under a causal language model: of the realised title, or of the whole list.
+"""Exact log-probabilities of titles under a causal language model: realised, some, all, or the most probable.
 
 P(title | prefix) is the product of the model's next-token probabilities along the title's tokens, up to and
 including the line end (LABOR-LLM, from a language model to a probability over occupations). A career is encoded once
 for all its years; the titles' tree is then laid behind each year's prefix, inner nodes only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from transformers import DynamicCache
 
+from laborllm.errors import LaborLLMError
+from laborllm.models.hugging_face import HuggingFaceForward
+from laborllm.models.precision import arithmetic
+from laborllm.models.routes import Forward, choose_forward, plant, read_edges
 from laborllm.text.titles import TitleTree, TokenizedResume
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
+logger = logging.getLogger(__name__)
 
-LOGIT_BYTES = 256 * 2**20
-"""Room for one batch's logits in float32."""
-TOKENS_PER_BATCH = 8192
-NODES_PER_CHUNK = 512
+Progress = Callable[[int, int], None]
+"""Called with (person-years done, all person-years)."""
+MOST_ROWS = {"cpu": 8192, "cuda": 32768}
+"""Rows that go through a layer together when memory is plenty."""
+FEWEST_ROWS = 64
+SHARE_OF_FREE_MEMORY = 0.5
 
 
 def no_progress(done: int, total: int) -> None:
@@ -30,206 +35,318 @@ def no_progress(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some résumés side by side, padded on the right.
+class Pack:
+    """Some résumés that are encoded together, and their scored lines.
 
     Attributes:
-        resumes: the résumés, in the order of the rows below.
-        tokens: token ids, shape (resumes, tokens).
-        attended: whether a token is real, shape (resumes, tokens).
+        resumes: the résumés.
+        document: which résumé each line belongs to, shape (lines,).
+        cut: number of tokens of each line's prefix, shape (lines,).
+        row: position of each line in the result, shape (lines,).
     """
 
-    resumes: list[TokenizedResume]
-    tokens: torch.Tensor
-    attended: torch.Tensor
+    resumes: Sequence[TokenizedResume]
+    document: np.ndarray
+    cut: np.ndarray
+    row: np.ndarray
 
-
-def batches(resumes: Sequence[TokenizedResume], tokens_per_batch: int, device: torch.device) -> Iterator[Batch]:
-    """Résumés of similar length together, at most ``tokens_per_batch`` tokens with padding (one résumé at least)."""
-    order = sorted(range(len(resumes)), key=lambda place: len(resumes[place].tokens))
-    group: list[TokenizedResume] = []
-    for place in order:
-        resume = resumes[place]
-        if group and (len(group) + 1) * len(resume.tokens) > tokens_per_batch:
-            yield padded(group, device)
-            group = []
-        group.append(resume)
-    if group:
-        yield padded(group, device)
-
-
-def padded(resumes: Sequence[TokenizedResume], device: torch.device) -> Batch:
-    """One batch of the given résumés."""
-    longest = max(len(resume.tokens) for resume in resumes)
-    tokens = np.zeros((len(resumes), longest), dtype=np.int64)
-    attended = np.zeros((len(resumes), longest), dtype=np.int64)
-    for place, resume in enumerate(resumes):
-        tokens[place, : len(resume.tokens)] = resume.tokens
-        attended[place, : len(resume.tokens)] = 1
-    return Batch(list(resumes), torch.from_numpy(tokens).to(device), torch.from_numpy(attended).to(device))
-
-
-def tokens_per_batch(model: Any) -> int:
-    """How many tokens a batch may hold so that its float32 logits stay within ``LOGIT_BYTES``."""
-    return max(1, min(TOKENS_PER_BATCH, LOGIT_BYTES // (4 * model.config.get_text_config().vocab_size)))
-
-
-@torch.inference_mode()
-def score_realised(
-    model: Any, resumes: Sequence[TokenizedResume], *, rows: int, progress: Progress = no_progress
-) -> np.ndarray:
-    """Raw log-probability of each realised title; one forward pass a résumé.
-
-    Args:
-        model: a Hugging Face causal language model in evaluation mode.
-        resumes: tokenized résumés that together score every row once.
-        rows: number of person-years.
-        progress: called with (résumés done, all résumés).
-
-    Returns:
-        Nats, float64, shape (rows,).
-    """
-    raw = np.full(rows, np.nan)
-    done = 0
-    for batch in batches(resumes, tokens_per_batch(model), model.device):
-        logits = model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits.float()
-        steps = _log_probability_of_next(logits, batch.tokens)  # (resumes, tokens - 1)
-        for place, resume in enumerate(batch.resumes):
-            upto = np.append(0.0, np.cumsum(steps[place]))
-            titles = upto[resume.ends - 1] - upto[resume.cuts - 1]  # (lines,)
-            raw[resume.rows[resume.first_scored :]] = titles[resume.first_scored :]
-        done += len(batch.resumes)
-        progress(done, len(resumes))
-    return raw
-
-
-@torch.inference_mode()
-def score_titles(
-    model: Any, resumes: Sequence[TokenizedResume], tree: TitleTree, *, rows: int, progress: Progress = no_progress
-) -> np.ndarray:
-    """Raw log-probability of every title of the closed list in every person-year.
-
-    Args:
-        model: a Hugging Face causal language model in evaluation mode.
-        resumes: tokenized résumés that together score every row once.
-        tree: the closed list's tokens.
-        rows: number of person-years.
-        progress: called with (résumés done, all résumés).
-
-    Returns:
-        Nats, float32, shape (rows, occupations); exp of a row sums to at most 1.
-    """
-    raw = np.full((rows, len(tree.leaf)), np.nan, dtype=np.float32)
-    scorer = _TreeScorer(model, tree)
-    done = 0
-    for batch in batches(resumes, tokens_per_batch(model), model.device):
-        for resume, titles in scorer.score(batch):
-            raw[resume.rows[resume.first_scored :]] = titles
-        done += len(batch.resumes)
-        progress(done, len(resumes))
-    return raw
-
-
-def _log_probability_of_next(logits: torch.Tensor, tokens: torch.Tensor) -> np.ndarray:
-    """Log-probability of token t + 1 given those up to t, float64, shape (resumes, tokens - 1)."""
-    chosen = logits[:, :-1].gather(2, tokens[:, 1:, None])[..., 0]  # (resumes, tokens - 1)
-    return (chosen - logits[:, :-1].logsumexp(2)).double().cpu().numpy()
-
-
-class _TreeScorer:
-    """Lays the tree of titles behind every prefix of a batch of encoded résumés."""
-
-    def __init__(self, model: Any, tree: TitleTree) -> None:
-        self.model, self.tree, self.device = model, tree, model.device
-        self.window = getattr(model.config.get_text_config(), "sliding_window", None)
-        self.layer_types = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-        self.node_token = torch.from_numpy(tree.token[tree.inner]).to(self.device)  # (inner,)
-        self.node_depth = torch.from_numpy(tree.depth[tree.inner]).to(self.device)  # (inner,)
-        self.ancestors = torch.from_numpy(tree.ancestors).to(self.device)  # (inner, inner)
-        at_root = np.flatnonzero(tree.parent[tree.inner] < 0)
-        self.subtrees = list(pairwise([*at_root.tolist(), len(tree.inner)]))
-
-    def score(self, batch: Batch) -> Iterator[tuple[TokenizedResume, np.ndarray]]:
-        """Each résumé with its raw log-probabilities, shape (scored lines, occupations)."""
-        cache = DynamicCache() if self.subtrees else None
-        output = self.model(
-            input_ids=batch.tokens, attention_mask=batch.attended, past_key_values=cache, use_cache=cache is not None
+    @classmethod
+    def of(cls, resumes: Sequence[TokenizedResume]) -> "Pack":
+        """All scored lines of some résumés."""
+        lines = [len(resume.rows) - resume.first_scored for resume in resumes]
+        return cls(
+            resumes=resumes,
+            document=np.repeat(np.arange(len(resumes)), lines),
+            cut=np.concatenate([resume.cuts[resume.first_scored :] for resume in resumes]),
+            row=np.concatenate([np.asarray(resume.rows[resume.first_scored :]) for resume in resumes]),
         )
-        for place, resume in enumerate(batch.resumes):
-            cuts = torch.from_numpy(resume.cuts[resume.first_scored :]).to(self.device)
-            edges = np.zeros((len(cuts), len(self.tree.token)))
-            self._read(output.logits[place, cuts - 1], np.arange(len(cuts)), np.zeros(len(cuts), dtype=int), edges)
-            if cache is not None:
-                for chunk in self._chunks(len(cuts)):
-                    own = _one_resume(cache, place, len(resume.tokens))
-                    self._score_chunk(own, len(resume.tokens), cuts, chunk, edges)
-            yield resume, self.tree.title_log_probabilities(edges).astype(np.float32)
 
-    def _chunks(self, lines: int) -> Iterator[list[tuple[int, int, int]]]:
-        """Groups of (line, first node, node after last): whole subtrees, about ``NODES_PER_CHUNK`` nodes each."""
-        chunk: list[tuple[int, int, int]] = []
-        size = 0
-        for line in range(lines):
-            for first, after in self.subtrees:
-                if chunk and size + after - first > NODES_PER_CHUNK:
-                    yield chunk
-                    chunk, size = [], 0
-                chunk.append((line, first, after))
-                size += after - first
-        if chunk:
-            yield chunk
+    @property
+    def documents(self) -> list[np.ndarray]:
+        """Tokens up to each résumé's last prefix: what follows it is never read."""
+        return [resume.tokens[: int(resume.cuts[-1])] for resume in self.resumes]
 
-    def _score_chunk(
-        self, cache: Any, length: int, cuts: torch.Tensor, chunk: list[tuple[int, int, int]], edges: np.ndarray
+    @property
+    def roots(self) -> list[np.ndarray]:
+        """Where each line's first token is predicted, a résumé at a time."""
+        return [resume.cuts[resume.first_scored :] - 1 for resume in self.resumes]
+
+
+class Scorer:
+    """Scores résumés with one causal language model.
+
+    Args:
+        model: a Hugging Face causal language model in evaluation mode; its weights are read where they lie.
+        memory: bytes that activations may take; half of what is free by default.
+        prompt: tokens that stand before every résumé (examples, a list of titles), encoded once, shape (tokens,).
+
+    Attributes:
+        forward: the forward pass that scores.
+        route: what it is, and why it is not the faster one.
+        arithmetic: what the model computes in.
+
+    Raises:
+        LaborLLMError: the weights give no finite numbers, or no forward pass agrees with the model.
+    """
+
+    def __init__(self, model: Any, *, memory: float | None = None, prompt: np.ndarray | None = None) -> None:
+        self.model = model
+        self.forward, self.route = choose_forward(model)
+        self.arithmetic = arithmetic(model)
+        self.window = _window(model)
+        self.prompt = prompt
+        self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(model.device), model)
+        self._prompts: dict[str, Any] = {}
+        self._said = False
+
+    @torch.inference_mode()
+    def realised(
+        self, resumes: Sequence[TokenizedResume], *, rows: int, progress: Progress = no_progress
+    ) -> np.ndarray:
+        """Raw log-probability of each realised title; one forward pass a résumé.
+
+        Args:
+            resumes: tokenized résumés that together score every row once.
+            rows: number of person-years.
+            progress: called with (person-years done, all person-years).
+
+        Returns:
+            Nats, float64, shape (rows,).
+        """
+        raw = np.full(rows, np.nan)
+        self.over_packs(resumes, lambda pack: self._realised(pack, raw), rows=rows, progress=progress, share=1)
+        return raw
+
+    @torch.inference_mode()
+    def titles(
+        self,
+        resumes: Sequence[TokenizedResume],
+        tree: TitleTree,
+        *,
+        rows: int,
+        among: np.ndarray | None = None,
+        progress: Progress = no_progress,
+    ) -> np.ndarray:
+        """Raw log-probability of titles in every person-year.
+
+        Args:
+            resumes: tokenized résumés that together score every row once.
+            tree: the closed list's tokens.
+            rows: number of person-years.
+            among: positions in the list of the titles that are wanted, a few for each row, shape (rows, wanted);
+                all titles if not given.
+            progress: called with (person-years done, all person-years).
+
+        Returns:
+            Nats, float32 (float64 where the model is), shape (rows, occupations) or (rows, wanted); exp of a full row
+            sums to at most 1.
+        """
+        wanted = len(tree.leaf) if among is None else among.shape[1]
+        raw = np.full((rows, wanted), np.nan, dtype=np.float64 if self.model.dtype == torch.float64 else np.float32)
+        self.over_packs(resumes, lambda pack: self._titles(pack, tree, among, raw), rows=rows, progress=progress)
+        return raw
+
+    @torch.inference_mode()
+    def hidden(
+        self, resumes: Sequence[TokenizedResume], *, rows: int, layer: int = -1, progress: Progress = no_progress
+    ) -> np.ndarray:
+        """Hidden state at the last token of every person-year's prefix.
+
+        Args:
+            resumes: tokenized résumés that together cover every row once.
+            rows: number of person-years.
+            layer: 0 the embedding, 1 after the first layer, -1 after the last one and its norm.
+            progress: called with (person-years done, all person-years).
+
+        Returns:
+            float32, shape (rows, width).
+        """
+        width = int(self.model.config.get_text_config().hidden_size)
+        states = np.full((rows, width), np.nan, dtype=np.float32)
+        self.over_packs(resumes, lambda pack: self._hidden(pack, layer, states), rows=rows, progress=progress, share=1)
+        return states
+
+    def lines(self, pack: Pack, tree: TitleTree) -> "Lines":
+        """The scored lines of a pack, encoded, each with a tree to be laid behind it."""
+        forward = self._forward(pack, int(tree.depth.max()))
+        encoded = forward.encode(pack.documents, pack.roots, past=self._past(forward), keep=len(tree.inner) > 0)
+        return Lines(forward, encoded, pack, tree)
+
+    def over_packs(
+        self,
+        resumes: Sequence[TokenizedResume],
+        work: Callable[[Pack], object],
+        *,
+        rows: int,
+        progress: Progress = no_progress,
+        share: int = 4,
     ) -> None:
-        """Feed the nodes of a chunk behind the résumé; fill in the log-probabilities of the edges that leave them."""
-        node = torch.cat([torch.arange(first, after, device=self.device) for _, first, after in chunk])  # (nodes,)
-        line = torch.cat([torch.full((after - first,), row, device=self.device) for row, first, after in chunk])
-        position = cuts[line] + self.node_depth[node]  # (nodes,)
-        output = self.model(
-            input_ids=self.node_token[node][None],
-            position_ids=position[None],
-            attention_mask=self._mask(length, cuts, line, node, position),
-            past_key_values=cache,
-            use_cache=True,
+        """Do some work on consecutive résumés together, as many as fill a share of the rows; one at least.
+
+        Where memory does not suffice, the rows that go together are halved and the work is done again.
+        """
+        done, waiting = 0, list(resumes)
+        while waiting:
+            filled = np.cumsum([len(resume.tokens) for resume in waiting[: self.rows]])
+            count = max(1, int(np.searchsorted(filled, self.rows // share, side="right")))
+            pack = Pack.of(waiting[:count])
+            try:
+                work(pack)
+            except (RuntimeError, MemoryError) as error:
+                self._take_less_memory(error)
+                continue
+            waiting = waiting[count:]
+            progress(done := done + len(pack.row), rows)
+
+    def _realised(self, pack: Pack, raw: np.ndarray) -> None:
+        forward = self._forward(pack, 0)
+        spans = [(resume.cuts[resume.first_scored :], resume.ends[resume.first_scored :]) for resume in pack.resumes]
+        positions = [_ranges(cuts - 1, ends - 1) for cuts, ends in spans]
+        documents = [resume.tokens[: int(resume.ends[-1]) - 1] for resume in pack.resumes]
+        encoded = forward.encode(documents, positions, past=self._past(forward), keep=False)
+        token = np.concatenate([resume.tokens[at + 1] for resume, at in zip(pack.resumes, positions, strict=True)])
+        steps = forward.read(encoded.states, np.arange(len(token)), token)
+        lengths = np.concatenate([ends - cuts for cuts, ends in spans])
+        raw[pack.row] = finite(np.add.reduceat(steps, np.cumsum(lengths) - lengths))
+
+    def _titles(self, pack: Pack, tree: TitleTree, among: np.ndarray | None, raw: np.ndarray) -> None:
+        lines = self.lines(pack, tree)
+        edges = lines.roots()
+        if among is None:
+            lines.feed_all(edges, self.rows)
+            raw[pack.row] = finite(tree.title_log_probabilities(edges))
+        else:
+            wanted = among[pack.row]
+            lines.feed(*_on_the_way(tree, wanted), edges)
+            raw[pack.row] = finite(np.take_along_axis(tree.title_log_probabilities(edges), wanted, axis=1))
+
+    def _hidden(self, pack: Pack, layer: int, states: np.ndarray) -> None:
+        forward = self._forward(pack, 0)
+        found = forward.hidden(pack.documents, pack.roots, layer, self._past(forward))
+        states[pack.row] = found.float().cpu().numpy()
+
+    def _forward(self, pack: Pack, depth: int) -> Forward:
+        """The model's own forward pass where a sliding window is shorter than the text."""
+        longest = max(len(resume.tokens) for resume in pack.resumes) + depth
+        longest += 0 if self.prompt is None else len(self.prompt)
+        if self.window is None or longest <= self.window or isinstance(self.forward, HuggingFaceForward):
+            return self.forward
+        return HuggingFaceForward(self.model)
+
+    def _past(self, forward: Forward) -> Any:
+        """The shared prompt as this forward pass has encoded it; None without one."""
+        if self.prompt is None:
+            return None
+        if forward.name not in self._prompts:
+            self._prompts[forward.name] = forward.encode([self.prompt], [np.array([len(self.prompt) - 1])])
+        return self._prompts[forward.name]
+
+    def _take_less_memory(self, error: Exception) -> None:
+        """Halve the rows that go together; any other error than want of memory is raised again."""
+        if not _out_of_memory(error):
+            raise error
+        if self.rows <= FEWEST_ROWS:
+            raise LaborLLMError(
+                f"memory does not suffice to score with {type(self.model).__name__}, not even {FEWEST_ROWS} rows at a "
+                "time; close other programs, choose a smaller model or a larger machine"
+            ) from error
+        if not self._said:
+            logger.warning("memory does not suffice for %d rows at a time; fewer go together, numbers stay", self.rows)
+        self.rows, self._said = self.rows // 2, True
+
+
+class Lines:
+    """Scored lines of encoded résumés, each with a tree of titles behind its prefix.
+
+    Args:
+        forward: the forward pass that encoded them.
+        encoded: the résumés; its states are those at the lines' roots.
+        pack: the résumés' lines.
+        tree: the closed list's tokens.
+    """
+
+    def __init__(self, forward: Forward, encoded: Any, pack: Pack, tree: TitleTree) -> None:
+        self.forward, self.encoded, self.tree = forward, encoded, tree
+        self.count = len(pack.row)
+        self.grove = plant(forward, encoded, pack.document, pack.cut, tree)
+
+    def roots(self) -> np.ndarray:
+        """Log-probabilities of the edges, those that leave the roots filled in, shape (lines, edges)."""
+        edges = np.zeros((self.count, len(self.tree.token)))
+        lines = np.arange(self.count)
+        read_edges(self.forward, self.encoded.states, lines, np.zeros_like(lines), self.tree, edges)
+        return edges
+
+    def feed_all(self, edges: np.ndarray, rows: int) -> None:
+        """Fill in all edges, about ``rows`` nodes at a time."""
+        inner = len(self.tree.inner)
+        together = max(1, rows // max(1, inner))
+        for first in range(0, self.count if inner else 0, together):
+            for fed in self.grove.feed_all(range(first, min(first + together, self.count))):
+                read_edges(self.forward, fed.states, fed.line, fed.node + 1, self.tree, edges)
+
+    def feed(self, line: np.ndarray, node: np.ndarray, edges: np.ndarray) -> None:
+        """Fill in the edges that leave some nodes, ordered by line, whose ancestors come with them or came before."""
+        if len(line):
+            for fed in self.grove.feed(line, node):
+                read_edges(self.forward, fed.states, fed.line, fed.node + 1, self.tree, edges)
+
+
+def _on_the_way(tree: TitleTree, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Line and place in ``inner`` of every inner node on the way to each line's wanted titles, ordered by line."""
+    last = tree.source[tree.leaf[wanted]] - 1  # (lines, wanted): the node that a title is read off; -1 at the root
+    lineage = np.where((last >= 0)[:, :, None], tree.lineage[last], -1)  # (lines, wanted, depth)
+    code = (np.arange(len(wanted))[:, None, None] * len(tree.inner) + lineage)[lineage >= 0]
+    return np.divmod(np.unique(code), max(1, len(tree.inner)))
+
+
+def _ranges(first: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """All whole numbers of several ranges, one range behind the other."""
+    return np.concatenate([np.arange(a, b) for a, b in zip(first.tolist(), after.tolist(), strict=True)])
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """The same log-probabilities.
+
+    Raises:
+        LaborLLMError: one of them is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise LaborLLMError(
+            "the language model gives probabilities that are no numbers (its weights hold NaN or infinities); "
+            "train it again or copy the checkpoint again"
         )
-        self._read(output.logits[0], line.cpu().numpy(), node.cpu().numpy() + 1, edges)
-
-    def _mask(
-        self, length: int, cuts: torch.Tensor, line: torch.Tensor, node: torch.Tensor, position: torch.Tensor
-    ) -> Any:
-        """What each node sees: its line's prefix and its ancestors; additive, shape (1, 1, nodes, length + nodes)."""
-        document = torch.arange(length, device=self.device)
-        sees_document = document[None, :] < cuts[line][:, None]  # (nodes, length)
-        sees_nodes = (line[:, None] == line[None, :]) & self.ancestors[node][:, node]  # (nodes, nodes)
-        visible = torch.cat([sees_document, sees_nodes], dim=1)  # (nodes, length + nodes)
-        full = self._additive(visible)
-        if self.window is None:
-            return full
-        distance = position[:, None] - torch.cat([document, position])[None, :]
-        sliding = self._additive(visible & (distance < self.window))
-        if "sliding_attention" in self.layer_types:
-            return {"full_attention": full, "sliding_attention": sliding}
-        return full if self.layer_types else sliding
-
-    def _additive(self, visible: torch.Tensor) -> torch.Tensor:
-        dtype = self.model.dtype
-        hidden = torch.full(visible.shape, torch.finfo(dtype).min, dtype=dtype, device=self.device)
-        return hidden.masked_fill(visible, 0.0)[None, None]  # (1, 1, nodes, length + nodes)
-
-    def _read(self, logits: torch.Tensor, line: np.ndarray, source: np.ndarray, edges: np.ndarray) -> None:
-        """Write log-probabilities of the edges that leave the given nodes (``source``: 0 is the root)."""
-        logits = logits.float() if logits.dtype != torch.float64 else logits
-        log_sum = logits.logsumexp(1).double().cpu().numpy()  # (nodes,)
-        row, edge = self.tree.leaving(source)
-        token = torch.from_numpy(self.tree.token[edge]).to(self.device)
-        chosen = logits[torch.from_numpy(row).to(self.device), token].double().cpu().numpy()  # (leaving edges,)
-        edges[line[row], edge] = chosen - log_sum[row]
+    return values
 
 
-def _one_resume(cache: Any, place: int, length: int) -> Any:
-    """The keys and values of one résumé of a batch, without its padding."""
-    own = DynamicCache()
-    for layer, states in enumerate(cache.layers):
-        own.update(states.keys[place : place + 1, :, :length], states.values[place : place + 1, :, :length], layer)
-    return own
+def context_length(model: Any) -> int:
+    """Number of tokens a model may see at once."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**30)
+
+
+def _window(model: Any) -> int | None:
+    """Length of a model's sliding window; None without one."""
+    config = model.config.get_text_config()
+    types = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    return window if types is None or "sliding_attention" in types else None
+
+
+def _rows_within(memory: float, model: Any) -> int:
+    """How many rows may go through a layer together within some bytes of memory."""
+    config = model.config.get_text_config()
+    inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    bytes_of_row = model.dtype.itemsize * (14 * config.hidden_size + 3 * inside)
+    return int(np.clip(memory // bytes_of_row, FEWEST_ROWS, MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])))
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    said = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)

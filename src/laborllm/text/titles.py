@@ -123,7 +123,7 @@ class ResumeTokenizer:
                     f"title {title!r} has different tokens in different lines; rename it or take another tokenizer"
                 )
         sequences = per_context[0]
-        _require_prefix_free(sequences, self.titles)
+        require_prefix_free(sequences, self.titles)
         return sequences
 
     def _sequences_in(self, before: str, after: str) -> tuple[tuple[int, ...], ...]:
@@ -144,6 +144,7 @@ class ResumeTokenizer:
         unknown = self.tokenizer.unk_token_id
         if not sequence or (unknown is not None and unknown in sequence):
             raise LaborLLMError(f"title {title!r} has a character the tokenizer does not know; rename it")
+        require_unchanged(self.tokenizer, sequence, title)
 
 
 def _boundaries(edges: np.ndarray, starts: np.ndarray, stops: np.ndarray, text: str) -> np.ndarray:
@@ -161,7 +162,17 @@ def _boundaries(edges: np.ndarray, starts: np.ndarray, stops: np.ndarray, text: 
     return first
 
 
-def _require_prefix_free(sequences: Sequence[tuple[int, ...]], titles: Sequence[str]) -> None:
+def require_unchanged(tokenizer: Any, sequence: Sequence[int], text: str) -> None:
+    """Refuse a text that its tokens do not spell: the tokenizer's normalisation changes it."""
+    spelled = tokenizer.decode(list(sequence), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if spelled.strip() != text.strip():
+        raise LaborLLMError(
+            f"{text.strip()!r} becomes {spelled.strip()!r} under the tokenizer; rename it or choose another tokenizer"
+        )
+
+
+def require_prefix_free(sequences: Sequence[tuple[int, ...]], titles: Sequence[str]) -> None:
+    """Refuse a list on which one title's tokens begin with another's."""
     order = sorted(range(len(sequences)), key=lambda place: sequences[place])
     for earlier, later in itertools.pairwise(order):
         if sequences[later][: len(sequences[earlier])] == sequences[earlier]:
@@ -249,6 +260,18 @@ class TitleTree:
             if self.parent[edge] >= 0:
                 visible[index] |= visible[place[int(self.parent[edge])]]
         return visible  # (inner, inner)
+
+    @cached_property
+    def lineage(self) -> np.ndarray:
+        """Places in ``inner`` from the root to each inner node, itself last, then -1, shape (inner, depth)."""
+        path = np.full((len(self.inner), int(self.depth.max(initial=0))), -1, dtype=np.int64)
+        place = {edge: index for index, edge in enumerate(self.inner.tolist())}
+        for index, edge in enumerate(self.inner.tolist()):
+            depth = int(self.depth[edge])
+            if depth:
+                path[index, :depth] = path[place[int(self.parent[edge])], :depth]
+            path[index, depth] = index
+        return path  # (inner, depth)
 
     def title_log_probabilities(self, edges: np.ndarray) -> np.ndarray:
         """Sum of log-probabilities along each title's path.
