@@ -166,6 +166,13 @@ class _Prefixes:
 
     def _kin(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Part:
         """Attention to ancestors and to the node itself."""
-        part = attend(query[self.query], key[self.key], value[self.key], scale=scale, mask=self.mask)
+        part = attend(
+            rows_of(query, self.query), rows_of(key, self.key), rows_of(value, self.key), scale=scale, mask=self.mask
+        )
         output, log_sum = part.output.flatten(0, 1), part.log_sum.flatten(0, 1)
-        return Part(output[self.back], log_sum[self.back])
+        return Part(rows_of(output, self.back), rows_of(log_sum, self.back))
+
+
+def rows_of(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The rows of x that an index of any shape names, laid out in that shape."""
+    return x.flatten(1).index_select(0, index.flatten()).view(*index.shape, *x.shape[1:])

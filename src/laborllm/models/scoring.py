@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (person-years done, all person-years)."""
-MOST_ROWS = {"cpu": 8192, "cuda": 32768}
+MOST_ROWS = {"cpu": 4096, "cuda": 32768}
 """Rows that go through a layer together when memory is plenty."""
 FEWEST_ROWS = 64
 SHARE_OF_FREE_MEMORY = 0.5
