@@ -8,7 +8,8 @@ import numpy as np
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import normalise
-from laborllm.models.scoring import Progress, Scorer, context_length, no_progress
+from laborllm.models.routes import context_length
+from laborllm.models.scoring import Progress, Scorer, no_progress
 from laborllm.text.titles import TitleTree, TokenizedResume, require_prefix_free, require_unchanged
 
 TAIL = 48
@@ -70,6 +71,7 @@ def score_choices(
         ((1, 3), True)
     """
     _require_list(prefixes, choices)
+    _require_open_ends(prefixes, separator)
     start = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     heads = _tokens(tokenizer, prefixes)
     sequences = _sequences(tokenizer, prefixes, choices, separator, end)
@@ -94,6 +96,14 @@ def _require_list(prefixes: Sequence[str], choices: Sequence[str]) -> None:
         if choice in seen:
             raise LaborLLMError(f"choice {place}, {choice!r}, stands twice in the list; remove one")
         seen.add(choice)
+
+
+def _require_open_ends(prefixes: Sequence[str], separator: str) -> None:
+    for place, prefix in enumerate(prefixes):
+        if separator.isspace() and prefix != prefix.rstrip(" "):
+            raise LaborLLMError(
+                f"prefix {place} ends in a space ({prefix[-20:]!r}); end it before the space, which the separator adds"
+            )
 
 
 def _require_fits(model: Any, prefix: str, tokens: int, longest: int) -> None:

@@ -58,8 +58,13 @@ class HuggingFaceForward:
                 f"{type(model).__name__} takes no position_ids, so trees of titles cannot be laid behind its prefixes; "
                 "choose a model with rotary or learned positions"
             )
-        self.model, self.device = model, model.device
         config = model.config.get_text_config()
+        if getattr(config, "alibi", False):
+            raise LaborLLMError(
+                f"{type(model).__name__} has ALiBi positions, which take no 4-D mask; choose a model with rotary or "
+                "learned positions"
+            )
+        self.model, self.device = model, model.device
         self.window = getattr(config, "sliding_window", None)
         self.layer_types = set(getattr(config, "layer_types", None) or ())
 
@@ -114,7 +119,7 @@ class HuggingFaceForward:
 
     def _batches(self, documents: Sequence[np.ndarray]) -> Iterator[list[int]]:
         """Places of documents of similar length, so many that their padded logits stay within bounds."""
-        limit = tokens_per_batch(self.model)
+        limit = 0 if self.model.dtype == torch.float64 else tokens_per_batch(self.model)  # padding, NaN in float64
         group: list[int] = []
         for place in sorted(range(len(documents)), key=lambda place: len(documents[place])):
             if group and (len(group) + 1) * len(documents[place]) > limit:

@@ -20,6 +20,8 @@ ROWS_PER_TILE = {"cpu": 512, "cuda": 4096}
 COLUMNS_PER_TILE = {"cpu": 2048, "cuda": 2**30}
 """On a processor a tile of logits stays in its cache; a GPU wants large products."""
 PAIRS_PER_TILE = 2048
+FEWEST_ROWS = 8
+"""Products of fewer rows go through other kernels, whose last bits differ."""
 CERTAIN, CERTAIN_OF_SIGMOID = (1e-25, 1e25), (1e-25, 1e-7)
 """Sums of shifted exponentials within these bounds are exact to rounding (see ``Head``)."""
 
@@ -48,6 +50,16 @@ def _seconds(work: Callable[..., torch.Tensor], *given: torch.Tensor | None) -> 
 def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, attribute: str = "none") -> torch.Tensor:
     """x W^T + b and what ``attribute`` names, shape (rows, out)."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, attribute, [], "")
+
+
+def evenly(x: torch.Tensor, rows: int) -> tuple[torch.Tensor, ...]:
+    """Tiles of at most so many rows, all of about the same size: a short last one would take another kernel."""
+    return x.tensor_split(-(-len(x) // rows))
+
+
+def at_least(x: torch.Tensor, rows: int) -> torch.Tensor:
+    """The same rows, and zeros behind them until there are so many."""
+    return x if len(x) >= rows else torch.cat([x, x.new_zeros(rows - len(x), *x.shape[1:])])
 
 
 class Linear:
@@ -118,6 +130,7 @@ class Head:
         self.certain, self.below = (CERTAIN_OF_SIGMOID, 28.0) if onednn else (CERTAIN, 0.0)
         self.shift: torch.Tensor | None = None
 
+    @torch.inference_mode()
     def set_shift(self, hidden: torch.Tensor) -> None:
         """Place the certain range around the log-sum-exps of a few typical rows, shape (rows, width)."""
         self.down = float(self._log_sum_exp_plainly(hidden).max()) + self.below
@@ -126,7 +139,8 @@ class Head:
 
     def log_sum_exp(self, hidden: torch.Tensor) -> torch.Tensor:
         """Log of the sum of exponentiated logits, shape (rows, width) -> (rows,)."""
-        return torch.cat([self._log_sum_exp_of_tile(tile) for tile in hidden.split(self.rows)])
+        tiles = evenly(at_least(hidden, FEWEST_ROWS), self.rows)
+        return torch.cat([self._log_sum_exp_of_tile(tile) for tile in tiles])[: len(hidden)]
 
     def logits(self, hidden: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         """Logits of (row, token) pairs, shapes (pairs,) -> (pairs,)."""

@@ -21,7 +21,8 @@ from laborllm.models.fingerprint import model_fingerprint
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.precision import BFLOAT16, to_bfloat16_layers
 from laborllm.models.probabilities import Probabilities, normalise
-from laborllm.models.scoring import Scorer, context_length
+from laborllm.models.routes import context_length
+from laborllm.models.scoring import Scorer
 from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.models.shards import Score, cut_into_shards, score_in_shards
 from laborllm.survey.careers import KEYS, Careers

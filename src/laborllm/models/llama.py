@@ -16,12 +16,13 @@ from torch import nn
 from torch.nn import functional
 
 from laborllm.models.attention import Part, attend, joined, side_by_side
-from laborllm.models.kernels import Head, Linear, onednn_serves
+from laborllm.models.kernels import FEWEST_ROWS, Head, Linear, at_least, evenly, onednn_serves
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "SmolLM3ForCausalLM")
 ROTARY = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose angles do not depend on how long the text is."""
 SHORTEST_WINDOW = 64
+TRIAL_COLUMNS = 2048
 ROWS_PER_TILE = 1024
 """Rows that go through a feed-forward block together on a processor, so that what lies between stays in cache."""
 NAMES_OF_MLP = ("gate_proj", "up_proj", "down_proj")
@@ -29,8 +30,8 @@ See = Callable[["_Layer", torch.Tensor, torch.Tensor, torch.Tensor], torch.Tenso
 """Attention of a layer: (layer, query, key, value) -> mixed values, each of shape (rows, heads, head width)."""
 
 
-def why_not(model: Any) -> str | None:
-    """What in a model this forward pass does not reproduce; None where it does."""
+def why_not(model: Any, tokens: int = 0) -> str | None:
+    """What in a model this forward pass does not reproduce on texts of so many tokens; None where it does."""
     config = model.config
     name = type(_unwrapped(model)).__name__
     if name not in FAMILY:
@@ -42,8 +43,8 @@ def why_not(model: Any) -> str | None:
     if type(model.get_output_embeddings()) is not nn.Linear:
         return "its output layer is adapted"
     window = getattr(config, "sliding_window", None)
-    if window is not None and window < SHORTEST_WINDOW:
-        return f"its sliding window is only {window} tokens"
+    if window is not None and window < max(SHORTEST_WINDOW, tokens):
+        return f"its sliding window of {window} tokens is shorter than the text"
     if len(set((getattr(model, "hf_device_map", None) or {"": 0}).values())) > 1:
         return "it is spread over several devices"
     return None
@@ -91,11 +92,12 @@ class LlamaForward:
         body = _unwrapped(model).model
         head = model.get_output_embeddings()
         self.embed, self.rotary, self.norm = body.embed_tokens, body.rotary_emb, _Norm(body.norm)
-        onednn = onednn_serves(head.weight[:2048])
+        first = body.layers[0].mlp.gate_proj
+        onednn = type(first) is nn.Linear and onednn_serves(first.weight)
         self.layers = [
             _Layer(layer, number, onednn) for number, layer in enumerate(body.layers[: model.config.num_hidden_layers])
         ]
-        self.head = Head(head.weight, head.bias, onednn)
+        self.head = Head(head.weight, head.bias, onednn_serves(head.weight[:TRIAL_COLUMNS]))
         self.device, self.dtype = model.device, self.embed.weight.dtype
         self.onednn = onednn
 
@@ -144,11 +146,12 @@ class LlamaForward:
 
     def run(self, tokens: np.ndarray, positions: np.ndarray, see: See, depth: int) -> torch.Tensor:
         """The residual stream after ``depth`` layers, shape (rows, width)."""
-        x = self.embed(self.index(tokens))  # (rows, width)
-        cosine, sine = self._angles(positions)
+        rows = len(tokens)
+        x = at_least(self.embed(self.index(tokens)), FEWEST_ROWS)  # (rows, width)
+        cosine, sine = (at_least(angle, len(x)) for angle in self._angles(positions))
         for layer in self.layers[:depth]:
-            x = layer(x, cosine, sine, see)
-        return x
+            x = layer(x, rows, cosine, sine, see)
+        return x[:rows]
 
     def _angles(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine of each row's rotary angles, shape (rows, 1, head width / 2)."""
@@ -205,8 +208,8 @@ class _Layer:
         self.query_norm, self.key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
         self.gate, self.up, self.down = (Linear(getattr(mlp, name), onednn) for name in NAMES_OF_MLP)
 
-    def __call__(self, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, see: See) -> torch.Tensor:
-        """The residual stream after this layer, shape (rows, width)."""
+    def __call__(self, x: torch.Tensor, rows: int, cosine: torch.Tensor, sine: torch.Tensor, see: See) -> torch.Tensor:
+        """The residual stream after this layer, shape (rows, width); only the first ``rows`` rows are real."""
         inside = self.before_attention(x)
         query, key, value = (
             layer(inside).view(len(x), -1, self.width) for layer in (self.query, self.key, self.value)
@@ -215,11 +218,11 @@ class _Layer:
             query, key = self.query_norm(query), self.key_norm(key)
         if self.rotates:
             query, key = _rotated(query, cosine, sine), _rotated(key, cosine, sine)
-        mixed = see(self, query, key, value)
-        x = self.output.plus(mixed.reshape(len(x), -1), x)
+        mixed = see(self, query[:rows], key[:rows], value[:rows])
+        x = self.output.plus(at_least(mixed.reshape(rows, -1), len(x)), x)
         if x.device.type == "cuda":
             return self._mlp(x)
-        return torch.cat([self._mlp(tile) for tile in x.split(ROWS_PER_TILE)])
+        return torch.cat([self._mlp(tile) for tile in evenly(x, ROWS_PER_TILE)])
 
     def _mlp(self, x: torch.Tensor) -> torch.Tensor:
         """The residual stream after the gated feed-forward block, shape (rows, width)."""

@@ -15,9 +15,8 @@ import psutil
 import torch
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.hugging_face import HuggingFaceForward
 from laborllm.models.precision import arithmetic
-from laborllm.models.routes import Forward, choose_forward, plant, read_edges
+from laborllm.models.routes import Forward, Probe, choose_forward, plant, read_edges
 from laborllm.text.titles import TitleTree, TokenizedResume
 
 logger = logging.getLogger(__name__)
@@ -92,9 +91,9 @@ class Scorer:
     def __init__(self, model: Any, *, memory: float | None = None, prompt: np.ndarray | None = None) -> None:
         self.model = model
         self.forward, self.route = choose_forward(model)
+        self.checked = 0
         self.arithmetic = arithmetic(model)
-        self.window = _window(model)
-        self.prompt = prompt
+        self.prompt = None if prompt is None or not len(prompt) else prompt
         self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(model.device), model)
         self._prompts: dict[str, Any] = {}
         self._said = False
@@ -160,15 +159,28 @@ class Scorer:
 
         Returns:
             float32, shape (rows, width).
+
+        Raises:
+            LaborLLMError: there is no such layer, or a state is not finite.
         """
-        width = int(self.model.config.get_text_config().hidden_size)
-        states = np.full((rows, width), np.nan, dtype=np.float32)
-        self.over_packs(resumes, lambda pack: self._hidden(pack, layer, states), rows=rows, progress=progress, share=1)
-        return states
+        layers = int(self.model.config.get_text_config().num_hidden_layers)
+        if not -layers - 1 <= layer <= layers:
+            raise LaborLLMError(f"layer {layer}: the model has {layers}; choose from {-layers - 1} to {layers}")
+        states: list[np.ndarray] = []
+
+        def collect(pack: Pack) -> None:
+            found = self._hidden(pack, layer)
+            if not states:
+                states.append(np.full((rows, found.shape[1]), np.nan, dtype=np.float32))
+            states[0][pack.row] = found
+
+        self.over_packs(resumes, collect, rows=rows, progress=progress, share=1)
+        return states[0]
 
     def lines(self, pack: Pack, tree: TitleTree) -> "Lines":
         """The scored lines of a pack, encoded, each with a tree to be laid behind it."""
-        forward = self._forward(pack, int(tree.depth.max()))
+        self._check(pack, [tree.path(place) for place in {0, len(tree.leaf) - 1}])
+        forward = self.forward
         encoded = forward.encode(pack.documents, pack.roots, past=self._past(forward), keep=len(tree.inner) > 0)
         return Lines(forward, encoded, pack, tree)
 
@@ -198,8 +210,25 @@ class Scorer:
             waiting = waiting[count:]
             progress(done := done + len(pack.row), rows)
 
+    def _check(self, pack: Pack, titles: Sequence[tuple[int, ...]] = ()) -> None:
+        """Compare the forward pass with the model's plain output on the longest text so far, at two of its prefixes.
+
+        A window, or angles that depend on the length, show on no made-up text of a few tokens.
+        """
+        longest = pack.resumes[int(pack.document[pack.cut.argmax()])]
+        cuts = longest.cuts[longest.first_scored :]
+        if int(cuts[-1]) <= self.checked:
+            return
+        title = tuple(longest.tokens[cuts[-1] : longest.ends[-1]].tolist()) or (int(longest.tokens[cuts[-1] - 1]),)
+        before = np.array([], dtype=np.int64) if self.prompt is None else self.prompt
+        text = np.concatenate([before, longest.tokens[: cuts[-1]]])
+        probe = Probe(text, np.unique(len(before) + cuts[[0, -1]]), titles or [title])
+        self.forward, self.route = choose_forward(self.model, probe)
+        self.checked = int(cuts[-1])
+
     def _realised(self, pack: Pack, raw: np.ndarray) -> None:
-        forward = self._forward(pack, 0)
+        self._check(pack)
+        forward = self.forward
         spans = [(resume.cuts[resume.first_scored :], resume.ends[resume.first_scored :]) for resume in pack.resumes]
         positions = [_ranges(cuts - 1, ends - 1) for cuts, ends in spans]
         documents = [resume.tokens[: int(resume.ends[-1]) - 1] for resume in pack.resumes]
@@ -220,18 +249,11 @@ class Scorer:
             lines.feed(*_on_the_way(tree, wanted), edges)
             raw[pack.row] = finite(np.take_along_axis(tree.title_log_probabilities(edges), wanted, axis=1))
 
-    def _hidden(self, pack: Pack, layer: int, states: np.ndarray) -> None:
-        forward = self._forward(pack, 0)
+    def _hidden(self, pack: Pack, layer: int) -> np.ndarray:
+        self._check(pack)
+        forward = self.forward
         found = forward.hidden(pack.documents, pack.roots, layer, self._past(forward))
-        states[pack.row] = found.float().cpu().numpy()
-
-    def _forward(self, pack: Pack, depth: int) -> Forward:
-        """The model's own forward pass where a sliding window is shorter than the text."""
-        longest = max(len(resume.tokens) for resume in pack.resumes) + depth
-        longest += 0 if self.prompt is None else len(self.prompt)
-        if self.window is None or longest <= self.window or isinstance(self.forward, HuggingFaceForward):
-            return self.forward
-        return HuggingFaceForward(self.model)
+        return finite(found.float().cpu().numpy())
 
     def _past(self, forward: Forward) -> Any:
         """The shared prompt as this forward pass has encoded it; None without one."""
@@ -252,7 +274,7 @@ class Scorer:
             ) from error
         if not self._said:
             logger.warning("memory does not suffice for %d rows at a time; fewer go together, numbers stay", self.rows)
-        self.rows, self._said = self.rows // 2, True
+        self.rows, self._said = max(FEWEST_ROWS, self.rows // 2), True
 
 
 class Lines:
@@ -294,6 +316,8 @@ class Lines:
 
 def _on_the_way(tree: TitleTree, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Line and place in ``inner`` of every inner node on the way to each line's wanted titles, ordered by line."""
+    if not len(tree.inner):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     last = tree.source[tree.leaf[wanted]] - 1  # (lines, wanted): the node that a title is read off; -1 at the root
     lineage = np.where((last >= 0)[:, :, None], tree.lineage[last], -1)  # (lines, wanted, depth)
     code = (np.arange(len(wanted))[:, None, None] * len(tree.inner) + lineage)[lineage >= 0]
@@ -317,20 +341,6 @@ def finite(values: np.ndarray) -> np.ndarray:
             "train it again or copy the checkpoint again"
         )
     return values
-
-
-def context_length(model: Any) -> int:
-    """Number of tokens a model may see at once."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**30)
-
-
-def _window(model: Any) -> int | None:
-    """Length of a model's sliding window; None without one."""
-    config = model.config.get_text_config()
-    types = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    return window if types is None or "sliding_attention" in types else None
 
 
 def _rows_within(memory: float, model: Any) -> int:

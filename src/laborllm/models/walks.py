@@ -6,6 +6,7 @@ found is left out without any error.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,14 +25,15 @@ class TopTitles:
             out is more probable.
         raw: raw log-probabilities, nats, float64, shape (rows, most). Exact.
         log_mass: log of the raw mass of all titles that were scored on the way, nats, shape (rows,).
-        unseen: largest raw mass that all other titles together can have, shape (rows,).
+        log_unseen: log of the largest raw mass that all other titles together can have, minus infinity where there are
+            none, nats, shape (rows,).
         nodes: nodes of the tree that were fed, of all that there are, shape (rows,).
     """
 
     title: np.ndarray
     raw: np.ndarray
     log_mass: np.ndarray
-    unseen: np.ndarray
+    log_unseen: np.ndarray
     nodes: np.ndarray
 
     @property
@@ -42,7 +44,7 @@ class TopTitles:
     @property
     def error(self) -> np.ndarray:
         """Certified bound: how far ``log_probabilities`` may lie above the exact ones, nats, shape (rows,)."""
-        return np.log1p(self.unseen / np.exp(self.log_mass))
+        return np.logaddexp(0.0, self.log_unseen - self.log_mass)
 
 
 @torch.inference_mode()
@@ -72,7 +74,7 @@ def top_titles(
         title=np.zeros((rows, most), dtype=np.int64),
         raw=np.zeros((rows, most)),
         log_mass=np.zeros(rows),
-        unseen=np.zeros(rows),
+        log_unseen=np.zeros(rows),
         nodes=np.zeros(rows, dtype=np.int64),
     )
     scorer.over_packs(
@@ -111,7 +113,11 @@ def sample_titles(
 
     def draw(pack: Pack) -> None:
         bounds = _Bounds(scorer.lines(pack, tree))
-        title[pack.row] = _Walkers(bounds, [generators[row] for row in pack.row.tolist()]).titles()
+        own = [generators[row] for row in pack.row.tolist()]
+        used = [deepcopy(generator) for generator in own]  # work that memory cuts off draws the same again
+        title[pack.row] = _Walkers(bounds, used).titles()
+        for generator, after in zip(own, used, strict=True):
+            generator.bit_generator.state = after.bit_generator.state
 
     scorer.over_packs(resumes, draw, rows=rows, progress=progress)
     return title
@@ -121,10 +127,10 @@ def _top_of(lines: Lines, pack: Pack, tolerance: float, top: TopTitles) -> None:
     bounds = _Bounds(lines)
     most = top.title.shape[1]
     while True:
-        candidates = np.where(bounds.open | bounds.titles, bounds.bound, -1.0)  # (lines, edges)
+        candidates = np.where(bounds.open | bounds.titles, bounds.bound, -np.inf)  # (lines, edges)
         least = np.partition(candidates, -most, axis=1)[:, -most]
-        wanted = bounds.open & (bounds.bound >= np.maximum(least, 0.0)[:, None])
-        wanted |= bounds.too_loose(tolerance) & ~wanted.any(axis=1)[:, None]
+        wanted = bounds.open & (bounds.bound >= least[:, None])
+        wanted |= bounds.too_loose(tolerance) & ~wanted.any(axis=1, keepdims=True)
         if not wanted.any():
             break
         bounds.expand(*np.nonzero(wanted))
@@ -133,7 +139,7 @@ def _top_of(lines: Lines, pack: Pack, tolerance: float, top: TopTitles) -> None:
     top.title[pack.row] = best
     top.raw[pack.row] = finite(np.take_along_axis(known, best, axis=1))
     top.log_mass[pack.row] = np.logaddexp.reduce(known, axis=1)
-    top.unseen[pack.row] = bounds.unseen
+    top.log_unseen[pack.row] = bounds.log_unseen
     top.nodes[pack.row] = bounds.fed.sum(axis=1)
 
 
@@ -142,20 +148,20 @@ class _Bounds:
 
     Attributes:
         path: log-probability of the prefix that an edge ends, minus infinity where it is not known, (lines, edges).
-        bound: probability of all titles below an edge, at most, shape (lines, edges).
+        bound: log-probability of all titles below an edge together, at most, shape (lines, edges).
         fed: whether the node at the end of an edge has been fed, shape (lines, edges).
     """
 
     def __init__(self, lines: Lines) -> None:
         self.lines, self.tree = lines, lines.tree
         self.edges = lines.roots()
-        self.path, self.bound = np.full_like(self.edges, -np.inf), np.zeros_like(self.edges)
+        self.path, self.bound = np.full_like(self.edges, -np.inf), np.full_like(self.edges, -np.inf)
         self.fed = np.zeros(self.edges.shape, dtype=bool)
         self.is_title = np.zeros(len(self.tree.token), dtype=bool)
         self.is_title[self.tree.leaf] = True
         first = np.flatnonzero(self.tree.parent < 0)
         self.path[:, first] = finite(self.edges[:, first])
-        self.bound[:, first] = np.exp(self.path[:, first])
+        self.bound[:, first] = self.path[:, first]
 
     @property
     def titles(self) -> np.ndarray:
@@ -168,18 +174,18 @@ class _Bounds:
         return ~self.is_title & np.isfinite(self.path) & ~self.fed
 
     @property
-    def unseen(self) -> np.ndarray:
-        """Mass of the titles whose probability is not known, at most, shape (lines,)."""
-        return np.where(self.open, self.bound, 0.0).sum(axis=1)
+    def log_unseen(self) -> np.ndarray:
+        """Log of the mass of the titles whose probability is not known, at most, shape (lines,)."""
+        return np.logaddexp.reduce(np.where(self.open, self.bound, -np.inf), axis=1)
 
     def too_loose(self, tolerance: float) -> np.ndarray:
         """The larger open nodes of lines whose unseen mass is still too large, shape (lines, edges)."""
         if np.isinf(tolerance):
             return np.zeros_like(self.fed)
-        known = np.where(self.titles, self.bound, 0.0).sum(axis=1)
-        loose = self.unseen > np.expm1(tolerance) * known  # (lines,)
-        largest = np.where(self.open, self.bound, 0.0).max(axis=1)
-        return self.open & loose[:, None] & (self.bound >= largest[:, None] / 4)
+        log_known = np.logaddexp.reduce(np.where(self.titles, self.bound, -np.inf), axis=1)
+        loose = np.logaddexp(0.0, self.log_unseen - log_known) > tolerance  # (lines,)
+        largest = np.where(self.open, self.bound, -np.inf).max(axis=1)
+        return self.open & loose[:, None] & (self.bound >= largest[:, None] - np.log(4))
 
     def expand(self, line: np.ndarray, edge: np.ndarray) -> None:
         """Feed the nodes at the ends of some open edges, ordered by line, and lower the bounds above them."""
@@ -187,7 +193,7 @@ class _Bounds:
         self.lines.feed(line, source - 1, self.edges)
         place, child = self.tree.leaving(source)
         self.path[line[place], child] = self.path[line[place], edge[place]] + finite(self.edges[line[place], child])
-        self.bound[line[place], child] = np.exp(self.path[line[place], child])
+        self.bound[line[place], child] = self.path[line[place], child]
         self.fed[line, edge] = True
         self._lower(line, edge)
 
@@ -200,8 +206,9 @@ class _Bounds:
             here = self.tree.depth[edge] == depth
             line, edge = line[here], edge[here]
             place, child = self.tree.leaving(np.searchsorted(self.tree.inner, edge) + 1)
-            sums = np.bincount(place, weights=self.bound[line[place], child], minlength=len(edge))
-            self.bound[line, edge] = sums
+            if len(edge):
+                begins = np.flatnonzero(np.diff(place, prepend=-1))
+                self.bound[line, edge] = np.logaddexp.reduceat(self.bound[line[place], child], begins)
             above = self.tree.parent[edge]
             code = np.concatenate([code, (line * edges + above)[above >= 0]])
 
@@ -235,7 +242,8 @@ class _Walkers:
         """From a node that has been fed (-1: the root) to a title, or to a node that has not been fed."""
         while edge == -1 or self.bounds.fed[line, edge]:
             children = self.children[edge]
-            upto = self.bounds.bound[line, children].cumsum()
+            bound = self.bounds.bound[line, children]
+            upto = np.exp(bound - bound.max()).cumsum()
             nth = int(np.searchsorted(upto, self.generators[line].random() * upto[-1], side="right"))
             edge = int(children[min(nth, len(children) - 1)])
         return edge
@@ -246,5 +254,5 @@ class _Walkers:
         self.bounds.expand(walking, at[walking])
         after = self.bounds.bound[walking, at[walking]]
         for line, old, new in zip(walking.tolist(), before.tolist(), after.tolist(), strict=True):
-            if self.generators[line].random() * old >= new:
+            if np.log1p(-self.generators[line].random()) >= new - old:
                 at[line] = -1

@@ -273,6 +273,14 @@ class TitleTree:
             path[index, depth] = index
         return path  # (inner, depth)
 
+    def path(self, title: int) -> tuple[int, ...]:
+        """The tokens of a title."""
+        tokens, edge = [], int(self.leaf[title])
+        while edge >= 0:
+            tokens.append(int(self.token[edge]))
+            edge = int(self.parent[edge])
+        return tuple(reversed(tokens))
+
     def title_log_probabilities(self, edges: np.ndarray) -> np.ndarray:
         """Sum of log-probabilities along each title's path.
 
