@@ -64,7 +64,7 @@ class HuggingFaceForward:
                 f"{type(model).__name__} has ALiBi positions, which take no 4-D mask; choose a model with rotary or "
                 "learned positions"
             )
-        self.model, self.device = model, model.device
+        self.model, self.device = model, device_of(model)
         self.window = getattr(config, "sliding_window", None)
         self.layer_types = set(getattr(config, "layer_types", None) or ())
 
@@ -251,6 +251,13 @@ class CachedGrove:
         dtype = self.forward.model.dtype
         hidden = torch.full(visible.shape, torch.finfo(dtype).min, dtype=dtype, device=visible.device)
         return hidden.masked_fill(visible, 0.0)[None, None]  # (1, 1, nodes, length + nodes)
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its tokens, also when its weights lie elsewhere and are brought in layer by layer."""
+    hook = getattr(model.get_input_embeddings(), "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    return model.device if device is None else torch.device(device)
 
 
 def _innermost(model: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.grove import Grove
-from laborllm.models.hugging_face import Cached, CachedGrove, HuggingFaceForward
+from laborllm.models.hugging_face import Cached, CachedGrove, HuggingFaceForward, device_of
 from laborllm.models.llama import Encoded, LlamaForward, why_not
 from laborllm.text.titles import TitleTree
 
@@ -118,7 +118,7 @@ def _expected(model: Any, probe: Probe) -> np.ndarray:
     expected = np.zeros((len(probe.cuts), len(probe.titles)))
     for line, cut in enumerate(probe.cuts.tolist()):
         for place, title in enumerate(probe.titles):
-            text = torch.from_numpy(np.append(probe.document[:cut], title)).to(model.device)
+            text = torch.from_numpy(np.append(probe.document[:cut], title)).to(device_of(model))
             logits = model(input_ids=text[None], use_cache=False).logits[0]
             steps = logits[cut - 1 : -1].double().log_softmax(1)
             expected[line, place] = float(steps[range(len(title)), text[cut:]].sum())

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from laborllm.errors import LaborLLMError
+from laborllm.models.hugging_face import device_of
 from laborllm.models.precision import arithmetic
 from laborllm.models.routes import Forward, Probe, choose_forward, plant, read_edges
 from laborllm.text.titles import TitleTree, TokenizedResume
@@ -94,7 +95,7 @@ class Scorer:
         self.checked = 0
         self.arithmetic = arithmetic(model)
         self.prompt = None if prompt is None or not len(prompt) else prompt
-        self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(model.device), model)
+        self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(device_of(model)), model)
         self._prompts: dict[str, Any] = {}
         self._said = False
 
@@ -348,7 +349,7 @@ def _rows_within(memory: float, model: Any) -> int:
     config = model.config.get_text_config()
     inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     bytes_of_row = model.dtype.itemsize * (14 * config.hidden_size + 3 * inside)
-    return int(np.clip(memory // bytes_of_row, FEWEST_ROWS, MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])))
+    return int(np.clip(memory // bytes_of_row, FEWEST_ROWS, MOST_ROWS.get(device_of(model).type, MOST_ROWS["cpu"])))
 
 
 def _free_memory(device: torch.device) -> int:
