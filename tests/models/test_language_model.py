@@ -11,9 +11,12 @@ from pydantic import ValidationError
 torch = pytest.importorskip("torch")
 
 from laborllm.errors import LaborLLMError
+from laborllm.evaluation.evaluate import EvaluationSettings, evaluate
 from laborllm.models.estimate import estimate
-from laborllm.models.language_model import LanguageModel, context_length, fit_context, load_checkpoint
+from laborllm.models.language_model import LanguageModel, fit_context, load_checkpoint
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.probabilities import Probabilities
+from laborllm.models.routes import context_length
 from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.text.resume import ResumeSettings, write_resumes
@@ -66,6 +69,24 @@ def test_realised_form_is_the_raw_part_of_the_full_form(careers: Careers, checkp
     realised = fitted(given, careers, tmp_path).predict(test)
     assert realised.log_probabilities is None
     assert realised.raw == pytest.approx(full.raw, abs=1e-4)
+
+
+def test_bfloat16_is_said_in_every_output(careers: Careers, checkpoint: Path, tmp_path: Path) -> None:
+    test = careers.part("test")
+    plain = fitted(settings(checkpoint=checkpoint, use="off_the_shelf"), careers, tmp_path / "plain")
+    exact = plain.predict(test)
+    assert exact.arithmetic is None
+    assert plain.facts["arithmetic"] == "float32"
+    given = settings(checkpoint=checkpoint, use="off_the_shelf", arithmetic="bfloat16", memory_gib=0.1)
+    model = fitted(given, careers, tmp_path / "coarse")
+    coarse = model.predict(test)
+    assert np.abs(coarse.log_probabilities - exact.log_probabilities).max() < 0.5
+    assert not np.array_equal(coarse.log_probabilities, exact.log_probabilities)
+    coarse.write(tmp_path / "coarse.parquet")
+    for said in (Probabilities.read(tmp_path / "coarse.parquet").arithmetic, model.description):
+        assert "bfloat16 layers, float32 head" in str(said)
+    notes = evaluate({"coarse": coarse, "exact": exact}, test, EvaluationSettings(bootstrap=0)).notes
+    assert [note for note in notes if "lower precision" in note and note.startswith("coarse ")]
 
 
 def test_numeric_titles_and_dropped_covariates_run(careers: Careers, tmp_path: Path) -> None:
