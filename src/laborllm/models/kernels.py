@@ -17,8 +17,8 @@ TRIAL_ROWS = 512
 TRIALS = 7
 CLEARLY_FASTER = 1.4
 """oneDNN is taken only beyond this ratio, so that a noisy trial does not change the kernel and with it last bits."""
-ROWS_PER_TILE = {"cpu": 512, "cuda": 4096}
-COLUMNS_PER_TILE = {"cpu": 2048, "cuda": 2**30}
+ROWS_PER_TILE = {"cpu": 512, "gpu": 4096}
+COLUMNS_PER_TILE = {"cpu": 2048, "gpu": 2**30}
 """On a processor a tile of logits stays in its cache; a GPU wants large products."""
 PAIRS_PER_TILE = 2048
 LOG2_E = 1 / math.log(2)
@@ -131,7 +131,8 @@ class Head:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, onednn: bool) -> None:
         self.weight, self.bias = weight, bias
-        self.rows, self.columns = (tile[weight.device.type] for tile in (ROWS_PER_TILE, COLUMNS_PER_TILE))
+        kind = "cpu" if weight.device.type == "cpu" else "gpu"
+        self.rows, self.columns = ROWS_PER_TILE[kind], COLUMNS_PER_TILE[kind]
         self.onednn = onednn
         self.certain = CERTAIN_OF_SIGMOID if onednn else CERTAIN
         self.down: float | None = None
