@@ -1,5 +1,7 @@
 """Linear layers and the head's log-sum-exp equal the plain formulas, whatever the kernel and the size of the logits."""
 
+from collections.abc import Iterator
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -19,6 +21,14 @@ def _seed_and_no_gradients() -> object:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_trial() -> Iterator[None]:
+    """The trial of kernels is kept for a process; here each test has its own."""
+    kernels._onednn_is_faster.cache_clear()
+    yield
+    kernels._onednn_is_faster.cache_clear()
 
 
 def head(*, onednn: bool, bias: bool = False, spread: float = 0.3) -> Head:

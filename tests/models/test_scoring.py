@@ -306,6 +306,9 @@ def test_does_not_depend_on_rows_nor_on_the_order_of_workers(wide: tuple[Any, Ca
 
 @pytest.mark.usefixtures("kernel")
 def test_a_few_titles_do_not_depend_on_rows_to_the_last_bit(wide: tuple[Any, Case]) -> None:
+    """On one thread: with more, products of a few rows are shared out by their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     model, case = wide
     scorer = Scorer(model)
     among = case.realised[:, None]
@@ -316,6 +319,7 @@ def test_a_few_titles_do_not_depend_on_rows_to_the_last_bit(wide: tuple[Any, Cas
         found.append((some, top_titles(scorer, case.resumes, case.tree, rows=case.rows, most=3).raw))
     for few, many in zip(*found, strict=True):
         assert np.array_equal(few, many)
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("kernel")

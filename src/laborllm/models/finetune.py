@@ -110,6 +110,8 @@ def finetune(
 def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int) -> float:
     """Perplexity of the realised titles: exp(total nats / person-years)."""
     model.eval()
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        return math.nan
     return float(np.exp(-Scorer(model).realised(resumes, rows=rows).mean()))
 
 

@@ -7,13 +7,14 @@ shows it to be clearly faster.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from time import thread_time
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-TRIAL_ROWS = 512
+TRIAL_ROWS, TRIAL_WIDTH = 512, 768
 TRIALS = 7
 CLEARLY_FASTER = 1.4
 """oneDNN is taken only beyond this ratio, so that a noisy trial does not change the kernel and with it last bits."""
@@ -26,7 +27,7 @@ FAR_DOWN = 28.0
 """How far below zero logits are shifted for the logistic function, beyond a typical log-sum-exp."""
 NEAR_ZERO = 40.0
 """Log-sum-exps that need no shift: their exponentials are far from overflow and underflow."""
-FEWEST_ROWS = 8
+FEWEST_ROWS = 64
 """Products of fewer rows go through other kernels, whose last bits differ."""
 CERTAIN, CERTAIN_OF_SIGMOID = (1e-25, 1e25), (1e-25, 1e-7)
 """Sums of shifted exponentials within these bounds are exact to rounding (see ``Head``)."""
@@ -36,12 +37,21 @@ def onednn_serves(weight: torch.Tensor) -> bool:
     """Whether oneDNN's linear layer is at hand for such a weight and clearly faster than torch's own."""
     if weight.dtype != torch.float32 or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    x = torch.ones(TRIAL_ROWS, weight.shape[1])
     try:
-        _onednn(x, weight, None)
+        _onednn(weight[:1], weight[:1], None)
     except (AttributeError, RuntimeError):
         return False
+    return _onednn_is_faster()
+
+
+@cache
+def _onednn_is_faster() -> bool:
+    """One trial a process, on one thread and a shape of its own, so that it tells of the machine alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, weight = torch.ones(TRIAL_ROWS, TRIAL_WIDTH), torch.ones(TRIAL_ROWS, TRIAL_WIDTH)
     trials = [(_seconds(_onednn, x, weight, None), _seconds(functional.linear, x, weight)) for _ in range(TRIALS)]
+    torch.set_num_threads(threads)
     onednn, torchs = (min(seconds) for seconds in zip(*trials, strict=True))
     return onednn * CLEARLY_FASTER <= torchs
 

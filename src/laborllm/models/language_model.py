@@ -124,7 +124,7 @@ class LanguageModel:
         if self.settings.text.last_rows is None:
             self.facts["lines predicted without their oldest history"] = lines_without_oldest(tokenized, careers)
         form = self.settings.probabilities
-        scorer = self._scorer()
+        scorer = self._scorer(tokenized)
         score: Score = scorer.realised
         if form == "full":
             score = partial(scorer.titles, tree=TitleTree.of(self.resumes.sequences))
@@ -151,11 +151,12 @@ class LanguageModel:
             rows, occupations, log_probabilities=log_probabilities, log_mass=log_mass, arithmetic=label
         )
 
-    def _scorer(self) -> Scorer:
+    def _scorer(self, resumes: Sequence[TokenizedResume]) -> Scorer:
         if self.settings.arithmetic == "bfloat16" and self.model.dtype == torch.float32:
             to_bfloat16_layers(self.model)
         memory = None if self.settings.memory_gib is None else self.settings.memory_gib * 2**30
         scorer = Scorer(self.model, memory=memory)
+        scorer.check(resumes)
         self.facts |= {"scored by": scorer.route, "arithmetic": scorer.arithmetic}
         return scorer
 

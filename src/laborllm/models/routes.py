@@ -68,7 +68,7 @@ def choose_forward(model: Any, probe: Probe | None = None) -> tuple[Forward, str
         reason = f"our own differs from it by {difference:.2g} nats on a text of {len(probe.document)} tokens"
         logger.warning("%s is scored by its own forward pass, which is slower: %s", type(model).__name__, reason)
     generic = HuggingFaceForward(model)
-    _require_steady_angles(model, len(probe.document))
+    _require_steady_angles(model, len(probe.document) + max(map(len, probe.titles)))
     try:
         difference = _difference(generic, probe, expected)
     except (AttributeError, IndexError, TypeError, ValueError) as error:

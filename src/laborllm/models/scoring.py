@@ -17,7 +17,7 @@ import torch
 from laborllm.errors import LaborLLMError
 from laborllm.models.hugging_face import device_of
 from laborllm.models.precision import arithmetic
-from laborllm.models.routes import Forward, Probe, choose_forward, plant, read_edges
+from laborllm.models.routes import Forward, Probe, choose_forward, context_length, plant, read_edges
 from laborllm.text.titles import TitleTree, TokenizedResume
 
 logger = logging.getLogger(__name__)
@@ -78,10 +78,11 @@ class Scorer:
     Args:
         model: a Hugging Face causal language model in evaluation mode; its weights are read where they lie.
         memory: bytes that activations may take; half of what is free by default.
-        prompt: tokens that stand before every résumé (examples, a list of titles), encoded once, shape (tokens,).
+        prompt: tokens that stand before every résumé (examples, a list of titles), encoded once, shape (tokens,). It
+            bears the start token where the tokenizer has one, and the résumés then bear none.
 
     Attributes:
-        forward: the forward pass that scores.
+        forward: the forward pass that scores; a longer text may change it, unless ``check`` has seen the longest.
         route: what it is, and why it is not the faster one.
         arithmetic: what the model computes in.
 
@@ -94,6 +95,10 @@ class Scorer:
         self.forward, self.route = choose_forward(model)
         self.checked = 0
         self.arithmetic = arithmetic(model)
+        if model.dtype not in (torch.float32, torch.float64):
+            logger.warning(
+                "%s computes in %s: load it in float32 for numbers to publish", type(model).__name__, model.dtype
+            )
         self.prompt = None if prompt is None or not len(prompt) else prompt
         self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(device_of(model)), model)
         self._prompts: dict[str, Any] = {}
@@ -178,12 +183,21 @@ class Scorer:
         self.over_packs(resumes, collect, rows=rows, progress=progress, share=1)
         return states[0]
 
+    def check(self, resumes: Sequence[TokenizedResume]) -> None:
+        """Settle which forward pass scores these résumés, on the longest of them, before anything is scored.
+
+        Raises:
+            LaborLLMError: no forward pass agrees with the model, or the text does not fit its context.
+        """
+        if resumes:
+            self._check(Pack.of([max(resumes, key=lambda resume: int(resume.cuts[-1]))]))
+
     def lines(self, pack: Pack, tree: TitleTree) -> "Lines":
         """The scored lines of a pack, encoded, each with a tree to be laid behind it."""
         self._check(pack, [tree.path(place) for place in {0, len(tree.leaf) - 1}])
         forward = self.forward
         encoded = forward.encode(pack.documents, pack.roots, past=self._past(forward), keep=len(tree.inner) > 0)
-        return Lines(forward, encoded, pack, tree)
+        return Lines(forward, encoded, pack, tree, self.rows)
 
     def over_packs(
         self,
@@ -223,6 +237,12 @@ class Scorer:
         title = tuple(longest.tokens[cuts[-1] : longest.ends[-1]].tolist()) or (int(longest.tokens[cuts[-1] - 1]),)
         before = np.array([], dtype=np.int64) if self.prompt is None else self.prompt
         text = np.concatenate([before, longest.tokens[: cuts[-1]]])
+        needed, context = len(text) + max(len(each) for each in titles or [title]), context_length(self.model)
+        if needed > context:
+            raise LaborLLMError(
+                f"a text with its prompt and a title takes {needed} tokens, but the model's context is {context}; "
+                "shorten the prompt or the texts"
+            )
         probe = Probe(text, np.unique(len(before) + cuts[[0, -1]]), titles or [title])
         self.forward, self.route = choose_forward(self.model, probe)
         self.checked = int(cuts[-1])
@@ -243,7 +263,7 @@ class Scorer:
         lines = self.lines(pack, tree)
         edges = lines.roots()
         if among is None:
-            lines.feed_all(edges, self.rows)
+            lines.feed_all(edges)
             raw[pack.row] = finite(tree.title_log_probabilities(edges))
         else:
             wanted = among[pack.row]
@@ -286,10 +306,11 @@ class Lines:
         encoded: the résumés; its states are those at the lines' roots.
         pack: the résumés' lines.
         tree: the closed list's tokens.
+        rows: nodes that are fed together.
     """
 
-    def __init__(self, forward: Forward, encoded: Any, pack: Pack, tree: TitleTree) -> None:
-        self.forward, self.encoded, self.tree = forward, encoded, tree
+    def __init__(self, forward: Forward, encoded: Any, pack: Pack, tree: TitleTree, rows: int) -> None:
+        self.forward, self.encoded, self.tree, self.rows = forward, encoded, tree, rows
         self.count = len(pack.row)
         self.grove = plant(forward, encoded, pack.document, pack.cut, tree)
 
@@ -300,18 +321,19 @@ class Lines:
         read_edges(self.forward, self.encoded.states, lines, np.zeros_like(lines), self.tree, edges)
         return edges
 
-    def feed_all(self, edges: np.ndarray, rows: int) -> None:
-        """Fill in all edges, about ``rows`` nodes at a time."""
+    def feed_all(self, edges: np.ndarray) -> None:
+        """Fill in all edges, whole lines at a time."""
         inner = len(self.tree.inner)
-        together = max(1, rows // max(1, inner))
+        together = max(1, self.rows // max(1, inner))
         for first in range(0, self.count if inner else 0, together):
             for fed in self.grove.feed_all(range(first, min(first + together, self.count))):
                 read_edges(self.forward, fed.states, fed.line, fed.node + 1, self.tree, edges)
 
     def feed(self, line: np.ndarray, node: np.ndarray, edges: np.ndarray) -> None:
         """Fill in the edges that leave some nodes, ordered by line, whose ancestors come with them or came before."""
-        if len(line):
-            for fed in self.grove.feed(line, node):
+        for first in range(0, len(line), self.rows):
+            some = slice(first, first + self.rows)
+            for fed in self.grove.feed(line[some], node[some]):
                 read_edges(self.forward, fed.states, fed.line, fed.node + 1, self.tree, edges)
 
 
