@@ -22,6 +22,7 @@ import polars as pl
 
 from laborllm.errors import LaborLLMError
 from laborllm.survey.codebook import Entry, read_codebook
+from laborllm.survey.variables import question_key
 
 PERSON = "person"
 ID_REFERENCE = "R0000100"
@@ -78,16 +79,6 @@ class Extract:
     table: pl.DataFrame
     variables: tuple[Variable, ...]
     header: tuple[Variable, ...] = ()
-
-
-def question_key(question: str) -> str:
-    """A question name as headers write it: capitals, every mark an underscore.
-
-    Examples:
-        >>> question_key("Q1-3_A~Y")
-        'Q1_3_A_Y'
-    """
-    return re.sub(r"[^A-Z0-9]+", "_", question.upper())
 
 
 def read_extract(

@@ -32,8 +32,10 @@ from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
 from laborllm.survey.careers import EDUCATION, REGIONS, Careers, Step
 from laborllm.survey.door import careers_from_frame
-from laborllm.survey.nls import PERSON, Extract, Variable, agreed_column, question_key, read_extracts
-from laborllm.survey.occupations import STATES, Occupations, crosswalk, map_codes, occ1990dd
+from laborllm.survey.flow import closed_list, first_names, step, unmapped_codes
+from laborllm.survey.nls import PERSON, Extract, Variable, agreed_column, read_extracts
+from laborllm.survey.occupations import STATES, map_codes
+from laborllm.survey.variables import VariableTable, read_variables
 
 NO_JOB, NO_INTERVIEW = -4, -5
 ENROLLED = (2, 3)
@@ -58,8 +60,6 @@ LEVEL_OF_GRADE = {
 """Highest grade completed -> education; 93 and 94 are before first grade, 95 (ungraded) is no level."""
 CENSUSES = (1980, 1970)
 """Classifications of the occupations; where a round has codes of both, the first counts."""
-NAMED = 5
-"""Columns, codes or years that a step names before it breaks off."""
 FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
 
 
@@ -90,7 +90,7 @@ def read_nlsy79(settings: NLSY79Settings) -> Careers:
     extract = read_extracts(settings.files, wanted=lambda variable: bool(_concept_years(variable)))
     values = _values(extract)
     rows = _interviews(values, settings.files)
-    steps = [_step("read: interview rounds with an occupation variable", rows, "kept")]
+    steps = [step("read: interview rounds with an occupation variable", rows, "kept")]
     steps += [*_unread(extract, rows, settings.files), *_missing_rounds(extract, rows)]
     rows = _with_states(rows, values)
     rows, dropped = _sift(rows, settings.states)
@@ -99,27 +99,21 @@ def read_nlsy79(settings: NLSY79Settings) -> Careers:
     rows = _with_education(rows, values)
     people = _people(values)
     rows = rows.join(people, on=PERSON, how="left", maintain_order="left")
-    steps += [*dropped, *_recoded(rows, values), _step("kept: person-years with an occupation", rows, "kept")]
+    steps += [*dropped, *_recoded(rows, values), step("kept: person-years with an occupation", rows, "kept")]
     names = (PERSON, "year", "occupation", "education", *FIXED_CONCEPTS, "weight")
     table = rows.select(name for name in names if name in rows.columns)
     source = ", ".join(path.name for path in settings.files)
-    return careers_from_frame(table, _closed_list(rows), source=source, survey="NLSY79", flow=steps)
+    return careers_from_frame(table, closed_list(rows), source=source, survey="NLSY79", flow=steps)
 
 
 @cache
-def _variable_table() -> dict[str, tuple[str, str]]:
-    """Reference number, or question name with its year -> concept and year."""
-    path = Path(__file__).with_name("data") / "nlsy79_variables.csv"
-    meaning: dict[str, tuple[str, str]] = {}
-    for concept, year, reference, questions in pl.read_csv(path, infer_schema=False).iter_rows():
-        names = [f"{question_key(question)}_{year}" for question in (questions or "").split()]
-        meaning |= dict.fromkeys([*names, *([reference] if reference else [])], (concept, year))
-    return meaning
+def _table() -> VariableTable:
+    return read_variables("nlsy79")
 
 
 def _concept_years(variable: Variable) -> set[tuple[str, str]]:
     """The concept and year that a variable measures; empty where it is none of the table."""
-    meaning = _variable_table()
+    meaning = _table().meaning
     return {meaning[name] for name in variable.names if name in meaning}
 
 
@@ -180,14 +174,14 @@ def _unread(extract: Extract, rows: pl.DataFrame, files: Sequence[Path]) -> list
         others = [variable for variable in header if not _concept_years(variable)]
         unknown = [variable.column for variable in others if not variable.label]
         if len(others) == len(header):
-            named = _first([variable.column for variable in others]) or "the id alone"
+            named = first_names([variable.column for variable in others]) or "the id alone"
             what = f"not read: no variable of a career in {path.name} ({named})"
         elif unknown:
             columns = "1 column is" if len(unknown) == 1 else f"{len(unknown)} columns are"
-            what = f"not read: {columns} no variable of a career in {path.name} ({_first(unknown)})"
+            what = f"not read: {columns} no variable of a career in {path.name} ({first_names(unknown)})"
         else:
             continue
-        steps.append(_step(what, rows, "noted"))
+        steps.append(step(what, rows, "noted"))
     return steps
 
 
@@ -196,7 +190,7 @@ def _missing_rounds(extract: Extract, rows: pl.DataFrame) -> list[Step]:
 
     Rounds without Census 1970 codes that have the preferred Census 1980 codes lack nothing.
     """
-    meant = set(_variable_table().values())
+    meant = set(_table().meaning.values())
     found = {concept_year for variable in extract.header for concept_year in _concept_years(variable)}
     people, steps = rows[PERSON].n_unique(), []
     preferred: set[str] = set()
@@ -207,15 +201,9 @@ def _missing_rounds(extract: Extract, rows: pl.DataFrame) -> list[Step]:
         missing = sorted(rounds - have - preferred)
         preferred |= have
         if have and missing:
-            what = (
-                f"missing rounds: CPSOCC{census % 100} has {len(have)} of {len(rounds)} rounds; not {_first(missing)}"
-            )
-            steps.append(Step(what, people=people, person_years=people * len(missing), kind="noted"))
+            which = f"CPSOCC{census % 100} has {len(have)} of {len(rounds)} rounds; not {first_names(missing)}"
+            steps.append(Step(f"missing rounds: {which}", people, person_years=people * len(missing), kind="noted"))
     return steps
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join([*names[:NAMED], *(["..."] if len(names) > NAMED else [])])
 
 
 def _with_states(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
@@ -240,7 +228,7 @@ def _sift(rows: pl.DataFrame, states: bool) -> tuple[pl.DataFrame, list[Step]]:
             "invalid, unknown or refused occupation (-1 to -3)",
             rows.filter((code < 0) & ~jobless & (code != NO_INTERVIEW)),
         ),
-        (f"code maps to no occupation ({_most_frequent(unmapped)})", unmapped),
+        (f"code maps to no occupation ({unmapped_codes(unmapped)})", unmapped),
     ]
     if states:
         reasons += [
@@ -249,21 +237,10 @@ def _sift(rows: pl.DataFrame, states: bool) -> tuple[pl.DataFrame, list[Step]]:
         ]
     else:
         reasons.append(("interviewed without a job (-4), states are not asked for", rows.filter(jobless)))
-    steps = [_step(f"dropped: {reason}", part, "dropped") for reason, part in reasons if part.height]
+    steps = [step(f"dropped: {reason}", part, "dropped") for reason, part in reasons if part.height]
     has_state = jobless & pl.col("state").is_in(list(STATES)) & states
     occupation = pl.when(code >= 0).then(pl.col("job")).when(has_state).then(pl.col("state"))
     return rows.with_columns(occupation=occupation).drop_nulls("occupation"), steps
-
-
-def _most_frequent(unmapped: pl.DataFrame, most: int = NAMED) -> str:
-    """The codes that map nowhere, most frequent first, e.g. "Census 1980: 999 43 times, 590 26 times, 62 others"."""
-    texts = []
-    for (census,), part in unmapped.group_by("census", maintain_order=True):
-        counts = part.group_by("code").len().sort(["len", "code"], descending=[True, False])
-        named = [f"{code} {count} times" for code, count in counts.head(most).iter_rows()]
-        others = [f"{counts.height - most} other codes"] if counts.height > most else []
-        texts.append(f"Census {census}: {', '.join(named + others)}")
-    return "; ".join(texts)
 
 
 def _with_education(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
@@ -302,28 +279,16 @@ def _recoded(rows: pl.DataFrame, values: pl.DataFrame) -> list[Step]:
     """Steps for what was put in place of an answer, and for what is left missing."""
     steps = []
     for state, title in STATES.items():
-        steps.append(_step(f"recoded: no job (-4) to {title}", rows.filter(pl.col("occupation") == state), "recoded"))
+        steps.append(step(f"recoded: no job (-4) to {title}", rows.filter(pl.col("occupation") == state), "recoded"))
     carried = rows.filter(pl.col("grade_year") < pl.col("year"))
-    steps.append(_step("recoded: education carried forward from an earlier round", carried, "recoded"))
+    steps.append(step("recoded: education carried forward from an earlier round", carried, "recoded"))
     first = _first_known(values, "region", list(REGION))
     later = first.filter(pl.col("year") > pl.col("year").min())
     regions = rows.filter(pl.col(PERSON).is_in(later[PERSON].implode()))
-    steps.append(_step("recoded: region first known after the first round", regions, "recoded"))
+    steps.append(step("recoded: region first known after the first round", regions, "recoded"))
     white = rows.filter(pl.col("ethnicity") == "white")
-    steps.append(_step("recoded: non-black, non-hispanic to white", white, "recoded"))
+    steps.append(step("recoded: non-black, non-hispanic to white", white, "recoded"))
     for name in ("education", *FIXED_CONCEPTS):
         why = "" if _has(values, FIXED_CONCEPTS.get(name, "grade")) else ", for which the files have no variable"
-        steps.append(_step(f"left missing: {name}{why}", rows.filter(pl.col(name).is_null()), "recoded"))
-    return [step for step in steps if step.person_years]
-
-
-def _closed_list(rows: pl.DataFrame) -> Occupations:
-    """The occupations that the census codes can reach, then the states that occur."""
-    present = set(rows["occupation"].unique())
-    states = [state for state in STATES if state in present]
-    reachable = {code for census in rows["census"].unique() for code in crosswalk(census).values()}
-    return occ1990dd(states).restrict(reachable | set(states))
-
-
-def _step(what: str, rows: pl.DataFrame, kind: str) -> Step:
-    return Step(what, people=rows[PERSON].n_unique(), person_years=rows.height, kind=kind)
+        steps.append(step(f"left missing: {name}{why}", rows.filter(pl.col(name).is_null()), "recoded"))
+    return [each for each in steps if each.person_years]
