@@ -11,9 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.finetune import History, add_dropout, finetune, occupation_perplexity
+from laborllm.models.finetune import add_dropout, finetune, occupation_perplexity
 from laborllm.models.language_model_settings import TrainingSettings
 from laborllm.models.scratch import tiny_llama, train_tokenizer
+from laborllm.models.training_state import History
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TokenizedResume

@@ -5,59 +5,25 @@ checkpoint that is kept is the one of lowest raw perplexity of the occupations o
 the exact scoring that serves the evaluation: nats summed over person-years and divided once.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from errno import ENOSPC
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from laborllm.errors import LaborLLMError
-from laborllm.files import whole_folder
 from laborllm.models.batches import Batch, batches, tokens_per_batch
 from laborllm.models.language_model_settings import TrainingSettings
 from laborllm.models.scoring import Progress, Scorer, no_progress
+from laborllm.models.training_state import History, TrainingState
 from laborllm.text.titles import TokenizedResume
 
 POOL = 16
 """Batches are made of résumés of similar length within a random pool of this many batches."""
-
-
-@dataclass
-class History:
-    """What happened in training.
-
-    Attributes:
-        legs: one entry per evaluation: step, epoch, training loss (nats a token, since the last evaluation) and
-            validation perplexity of the occupations.
-        best: lowest validation perplexity.
-        best_step: the step at which it was reached.
-    """
-
-    legs: list[dict[str, float]] = field(default_factory=list)
-    best: float = math.inf
-    best_step: int = 0
-
-    def add(self, step: int, epoch: float, loss: float, perplexity: float) -> bool:
-        """Note an evaluation; whether it is a new best."""
-        self.legs.append({"step": step, "epoch": epoch, "training_loss": loss, "validation_perplexity": perplexity})
-        improved = perplexity < self.best
-        if improved:
-            self.best, self.best_step = perplexity, step
-        return improved
-
-    def since_best(self) -> int:
-        """Number of evaluations since the best one."""
-        return sum(leg["step"] > self.best_step for leg in self.legs)
 
 
 def finetune(
@@ -160,19 +126,16 @@ def add_dropout(model: Any, rate: float) -> list[Any]:
     return [module.register_forward_hook(drop) for module in (model.get_input_embeddings(), *blocks)]
 
 
-class _Run:
-    """The state of one training run: model, optimiser, step and history."""
+class _Run(TrainingState):
+    """One training run over résumés."""
 
     def __init__(
         self, model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings, folder: Path, seed: int
     ) -> None:
-        self.model, self.train, self.settings, self.folder, self.seed = model, train, settings, folder, seed
+        super().__init__(model, _optimizer(model, settings), folder)
+        self.train, self.settings, self.seed = train, settings, seed
         self.steps_per_epoch = math.ceil(len(train) / settings.batch)
         self.steps = math.ceil(self.steps_per_epoch * settings.epochs)
-        self.optimizer = _optimizer(model, settings)
-        self.step = 0
-        self.history = History()
-        self.best: dict[str, torch.Tensor] = {}  # the first evaluation is a best one
 
     def leg(self, progress: Progress) -> float:
         """Train up to the next evaluation; mean loss in nats a token."""
@@ -226,54 +189,6 @@ class _Run:
         learned = learned[:, 1:]  # (resumes, tokens - 1)
         return functional.cross_entropy(logits[:, :-1][learned].float(), batch.tokens[:, 1:][learned], reduction="sum")
 
-    def keep(self, improved: bool) -> None:
-        """Save the state of the run, and the weights as the best if they are."""
-        current = _copy(self.model)
-        if improved:
-            self.best = current
-        names = _names(self.model)
-        with whole_folder(self.folder) as temporary, full_disk_as_oserror():
-            save_file(self.best, temporary / "best.safetensors")
-            save_file(current, temporary / "current.safetensors")
-            moments = {
-                f"{names[parameter]}/{key}": value
-                for parameter, state in self.optimizer.state.items()
-                for key, value in state.items()
-            }
-            save_file(moments, temporary / "optimizer.safetensors")
-            state = {"step": self.step, "history": asdict(self.history)}
-            (temporary / "state.json").write_text(json.dumps(state, indent=1))
-
-    def resume(self) -> None:
-        """Go on from the saved state, if there is one."""
-        if not (self.folder / "state.json").is_file():
-            return
-        state = json.loads((self.folder / "state.json").read_text())
-        self.step, self.history = state["step"], History(**state["history"])
-        self.best = load_file(self.folder / "best.safetensors")
-        _restore(self.model, load_file(self.folder / "current.safetensors"))
-        moments = load_file(self.folder / "optimizer.safetensors")
-        for parameter, name in _names(self.model).items():
-            keys = [key for key in moments if key.rpartition("/")[0] == name]
-            state = {key.rpartition("/")[2]: moments[key] for key in keys}
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-            }
-
-    def load_best(self) -> None:
-        """Put the best weights into the model."""
-        _restore(self.model, self.best)
-        self.model.eval()
-
-
-@contextmanager
-def full_disk_as_oserror() -> Iterator[None]:
-    """Safetensors has an error of its own for a full disk; here it is an OSError, as for any other file."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(ENOSPC, str(error)) from error
-
 
 def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -308,17 +223,3 @@ def _epoch_batches(resumes: Sequence[TokenizedResume], size: int, rng: np.random
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         groups += [pool[first : first + size] for first in range(0, len(pool), size)]
     return [groups[place] for place in rng.permutation(len(groups))]
-
-
-def _names(model: Any) -> dict[torch.Tensor, str]:
-    return {parameter: name for name, parameter in model.named_parameters()}
-
-
-def _copy(model: Any) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone().cpu() for name, parameter in model.named_parameters()}
-
-
-@torch.no_grad()
-def _restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.copy_(weights[name])

@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
-from laborllm.models.finetune import History, finetune, full_disk_as_oserror, occupation_perplexity
+from laborllm.models.finetune import finetune, occupation_perplexity
 from laborllm.models.fingerprint import model_fingerprint
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.precision import BFLOAT16, to_bfloat16_layers
@@ -25,6 +25,7 @@ from laborllm.models.routes import context_length
 from laborllm.models.scoring import Scorer
 from laborllm.models.scratch import tiny_llama, train_tokenizer
 from laborllm.models.shards import Score, cut_into_shards, score_in_shards
+from laborllm.models.training_state import History, full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.text.resume import Resume, resume_titles, shorten, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume

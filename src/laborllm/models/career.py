@@ -1,0 +1,244 @@
+"""CAREER (Vafa et al., TMLR 2024, arXiv 2202.08370): a transformer over jobs, pre-trained on résumés or not."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+
+from laborllm.errors import LaborLLMError
+from laborllm.files import whole_folder
+from laborllm.models.career_network import LEVELS, SIZES, CareerNetwork, Sequences
+from laborllm.models.career_settings import CareerSettings
+from laborllm.models.career_training import Shard, learn, log_probabilities
+from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.training_state import History, full_disk_as_oserror
+from laborllm.survey.careers import KEYS, Careers
+from laborllm.survey.occupations import Occupations
+
+PhaseProgress = Callable[[str, int, int], None]
+ORDERED = ("year", "birth_year")
+"""Covariates whose levels have an order: a level that was never seen is read as the nearest that was."""
+HELD_OUT = 20
+"""Every twentieth person of the résumés chooses the weights that pre-training leaves."""
+Words = Mapping[str, tuple[str | int, ...]]
+"""Covariate -> the levels that were seen; level k + 1 is the k-th."""
+
+
+class Career:
+    """P(next occupation | history) from a small transformer over jobs.
+
+    Args:
+        settings: size, pre-training, training.
+        folder: where the trained network is kept; one that is there already is not trained again.
+        progress: called with ("pre-training" or "training", done, total).
+
+    Attributes:
+        facts: what the report says of the model.
+    """
+
+    def __init__(
+        self, settings: CareerSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
+    ) -> None:
+        self.settings, self.folder, self.progress = settings, folder, progress
+        self.facts: dict[str, str | int | float] = {}
+        self.network: CareerNetwork | None = None
+        self.occupations: Occupations | None = None
+        self.words: Words = {}
+
+    @property
+    def description(self) -> str:
+        shape = SIZES[self.settings.size]
+        first = (
+            "pre-trained on résumés, then trained on the survey" if self.settings.pretrain else "trained from scratch"
+        )
+        return f"CAREER, a transformer over occupations ({shape.layers} layers, width {shape.width}), {first}."
+
+    def fit(self, train: Careers, validation: Careers) -> None:
+        """Learn from the résumés, if there are any, then from the training people.
+
+        Raises:
+            LaborLLMError: a file of résumés cannot be read or shares no occupation with the survey, or the loss is
+                not finite.
+        """
+        self.occupations = train.occupations
+        if (self.folder / "career.json").is_file():
+            self._load(train.occupations)
+            return
+        self.words = levels_seen([train.table, *map(_scan, self.settings.pretrain)])
+        torch.manual_seed(self.settings.seed)
+        network = self._network(len(train.occupations))
+        self.facts = {"parameters": sum(weight.numel() for weight in network.parameters())}
+        if self.settings.pretrain:
+            self._pretrain(network, train.occupations)
+        people = sequences(train, self.words)
+        history = self._learn(network, "training", [lambda: people], sequences(validation, self.words))
+        self.facts |= {"validation perplexity": history.best, "updates": history.best_step}
+        self.network = network
+        self._save(network, train.occupations)
+
+    def predict(self, careers: Careers) -> Probabilities:
+        """Probability of each occupation in every row.
+
+        Raises:
+            LaborLLMError: the model is not fitted, or was fitted on another list of occupations.
+        """
+        if self.network is None or self.occupations is None:
+            raise LaborLLMError("CAREER is not fitted yet; call fit first")
+        if careers.occupations.codes != self.occupations.codes:
+            raise LaborLLMError(
+                f"the careers have {len(careers.occupations)} occupations, the model was fitted on another list of "
+                f"{len(self.occupations)}; read both with the same settings"
+            )
+        answer, log_mass = normalise(log_probabilities(self.network, sequences(careers, self.words)))
+        if self.settings.published:
+            self.facts["mass on symbols that are no occupation"] = float(1 - np.exp(log_mass).mean())
+        self.facts |= unseen(careers, self.words)
+        return Probabilities(rows=careers.table.select(KEYS), occupations=careers.occupations, log_probabilities=answer)
+
+    def _pretrain(self, network: CareerNetwork, occupations: Occupations) -> None:
+        """Learn from the résumés, a file at a time."""
+        counted = [_count(path, occupations) for path in self.settings.pretrain]
+        rows, kept = (sum(column) for column in zip(*counted, strict=True))
+        self.facts |= {"résumé rows": kept, "résumé rows whose occupation is not on the list": rows - kept}
+        read = partial(_read_shard, occupations=occupations, words=self.words)
+        shards: list[Shard] = [partial(read, path, held_out=False) for path in self.settings.pretrain]
+        held_out = read(self.settings.pretrain[0], held_out=True)
+        history = self._learn(network, "pre-training", shards, held_out)
+        self.facts["résumé validation perplexity"] = history.best
+
+    def _learn(self, network: CareerNetwork, phase: str, shards: list[Shard], validation: Sequences) -> History:
+        training = self.settings.pretraining if phase == "pre-training" else self.settings.training
+        network.set_dropout(training.dropout)
+        return learn(
+            network,
+            shards,
+            validation,
+            settings=training,
+            folder=self.folder / phase,
+            seed=self.settings.seed,
+            progress=partial(self.progress, phase),
+        )
+
+    def _network(self, occupations: int) -> CareerNetwork:
+        """A network with random weights."""
+        numbers = [len(self.words[name]) for name in LEVELS]
+        shape = SIZES[self.settings.size]
+        return CareerNetwork(shape, occupations, numbers, published=self.settings.published).to(_device())
+
+    def _save(self, network: CareerNetwork, occupations: Occupations) -> None:
+        """Write weights, levels and facts; the states of training go with the folder they replace."""
+        content = {
+            "settings": self.settings.model_dump(mode="json"),
+            "codes": occupations.codes,
+            "words": self.words,
+            "facts": self.facts,
+        }
+        mark = self.folder / "fingerprint.json"
+        kept = mark.read_text() if mark.is_file() else None
+        with whole_folder(self.folder) as temporary, full_disk_as_oserror():
+            save_file(network.state_dict(), temporary / "weights.safetensors")
+            (temporary / "career.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+            if kept is not None:
+                (temporary / mark.name).write_text(kept)
+
+    def _load(self, occupations: Occupations) -> None:
+        """Read what ``_save`` wrote.
+
+        Raises:
+            LaborLLMError: it was trained with other settings or on another list.
+        """
+        path = self.folder / "career.json"
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = content["settings"] == self.settings.model_dump(mode="json")
+        if not same or tuple(content["codes"]) != occupations.codes:
+            raise LaborLLMError(f"{self.folder}: holds a CAREER of another study; choose another folder")
+        self.words = {name: tuple(words) for name, words in content["words"].items()}
+        self.facts = content["facts"]
+        self.network = self._network(len(occupations))
+        self.network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+
+
+def sequences(careers: Careers, words: Words) -> Sequences:
+    """Careers as whole numbers; a missing covariate is level 0."""
+    levels = np.stack([_level(careers.table, name, words[name]) for name in LEVELS], axis=1)  # (person_years, 6)
+    return Sequences(careers.starts, careers.previous, careers.occupation, levels)
+
+
+def levels_seen(tables: list[pl.DataFrame | pl.LazyFrame]) -> Words:
+    """The levels of every covariate that any of the tables has, in order."""
+    found: dict[str, tuple[str | int, ...]] = {}
+    for name in LEVELS:
+        columns = [table.lazy().select(name) for table in tables if name in table.lazy().collect_schema()]
+        values = pl.concat(columns).unique().drop_nulls().collect()[name] if columns else pl.Series(name, [], pl.String)
+        found[name] = tuple(values.sort().to_list())
+    return found
+
+
+def unseen(careers: Careers, words: Words) -> dict[str, int]:
+    """Rows whose covariate has a level that was never learned from, by covariate."""
+    counts = {
+        name: int((~careers.table[name].drop_nulls().is_in(list(words[name]))).sum())
+        for name in LEVELS
+        if name in careers.table.columns
+    }
+    return {f"rows with an unseen {name}": count for name, count in counts.items() if count}
+
+
+def _level(table: pl.DataFrame, name: str, words: tuple[str | int, ...]) -> np.ndarray:
+    """Place of each row's level among the words, from 1; 0 where it is missing or unseen, shape (rows,)."""
+    if name not in table.columns or not words:
+        return np.zeros(table.height, dtype=np.int64)
+    values = table[name]
+    if name in ORDERED:
+        return _nearest(values, np.array(words, dtype=np.int64))
+    places = values.cast(pl.String).replace_strict(
+        list(words), list(range(1, len(words) + 1)), default=0, return_dtype=pl.Int64
+    )
+    return places.fill_null(0).to_numpy()
+
+
+def _nearest(values: pl.Series, known: np.ndarray) -> np.ndarray:
+    """Place of the nearest known number, from 1, the earlier one of two; 0 where there is none, shape (rows,)."""
+    numbers = values.cast(pl.Int64).fill_null(known[0]).to_numpy()
+    right = np.searchsorted(known, numbers).clip(1, len(known) - 1) if len(known) > 1 else np.zeros(len(numbers), int)
+    left = np.maximum(right - 1, 0)
+    place = np.where(np.abs(numbers - known[left]) <= np.abs(known[right] - numbers), left, right)
+    return np.where(values.is_null().to_numpy(), 0, place + 1).astype(np.int64)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    try:
+        return pl.scan_parquet(path, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LaborLLMError(f"{path}: cannot be read as Parquet; write it with `laborllm careers`") from error
+
+
+def _read_shard(path: Path, *, occupations: Occupations, words: Words, held_out: bool) -> Sequences:
+    """The résumés of a file on the survey's list; every twentieth person is held out."""
+    return sequences(_on_list(Careers.read(path), occupations, held_out), words)
+
+
+def _on_list(resumes: Careers, occupations: Occupations, held_out: bool) -> Careers:
+    """Rows whose occupation is on the list, of the people who are held out or of the others."""
+    table = resumes.table.with_columns(pl.col("occupation").cast(pl.String))
+    chosen = pl.Series(resumes.person_of_row % HELD_OUT == HELD_OUT - 1)
+    table = table.filter((chosen == held_out) & table["occupation"].is_in(list(occupations.codes)))
+    if not table.height:
+        raise LaborLLMError("the résumés share no occupation with the survey's list; give both one list of occupations")
+    return Careers(table.with_columns(pl.col("occupation").cast(occupations.dtype)), occupations)
+
+
+def _count(path: Path, occupations: Occupations) -> tuple[int, int]:
+    """Rows of a file, and those whose occupation is on the list."""
+    codes = Careers.read(path).table["occupation"].cast(pl.String)
+    return len(codes), int(codes.is_in(list(occupations.codes)).sum())
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
