@@ -7,10 +7,15 @@ import pytest
 
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionSettings
+from laborllm.models.career_settings import CareerSettings, CareerTraining
 from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
+from laborllm.survey.career_text import CareerTextSettings
+from laborllm.survey.job_histories import JobHistoriesSettings
 from laborllm.survey.nlsy79 import NLSY79Settings
+from laborllm.survey.nlsy97 import NLSY97Settings
+from laborllm.survey.psid import PSIDSettings
 from laborllm.survey.tabular import TableSettings
 from laborllm.survey.world import Mechanisms, SimulatedSettings
 from laborllm.text.resume import ResumeSettings
@@ -55,10 +60,16 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
         Study,
         SplitSettings,
         NLSY79Settings,
+        NLSY97Settings,
+        PSIDSettings,
         TableSettings,
+        CareerTextSettings,
+        JobHistoriesSettings,
         SimulatedSettings,
         Mechanisms,
         TransitionSettings,
+        CareerSettings,
+        CareerTraining,
         LanguageModelSettings,
         ResumeSettings,
         TrainingSettings,

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from laborllm import survey_commands
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(survey_commands.app, name="survey")
 console = Console()
 messages = Console(stderr=True)
 
@@ -73,20 +75,24 @@ def demo(
 @app.command()
 def careers(
     study: StudyFile,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path("careers.parquet"),
+    out: Annotated[
+        Path, typer.Option(help=".parquet, .csv or .dta; without extension a folder in CAREER's text format.")
+    ] = Path("careers.parquet"),
 ) -> None:
     """Read the survey of a study and write its careers, one row per person and year.
 
-    Example: `laborllm careers examples/simulated.toml --out careers.parquet`
+    Example: `laborllm careers examples/simulated.toml --out careers.dta`
     """
     from laborllm.study import input_files, read_study
+    from laborllm.survey.exports import export_careers, require_known_extension
 
+    require_known_extension(out)
     content = read_study(study)
     if out.resolve() in [file.resolve() for file in input_files(content)]:
         raise LaborLLMError(f"{out}: is read by the study; choose another file with --out")
     with stage_bars() as progress:
         table = _read_careers(content, progress)
-        table.write(out)
+        export_careers(table, out)
     flow = Table("step", "people", "person-years", title="How the sample came about")
     for step in table.flow:
         flow.add_row(escape(step.what), f"{step.people:,}", f"{step.person_years:,}")

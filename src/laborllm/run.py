@@ -11,6 +11,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.career_settings import CareerSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
@@ -24,10 +25,12 @@ from laborllm.study import (
     checkpoints,
     describe_survey,
     input_files,
+    pretraining_files,
     read_careers,
     write_study,
 )
 from laborllm.survey.careers import Careers
+from laborllm.survey.sources import files_of
 from laborllm.survey.world import SimulatedSettings
 
 
@@ -74,7 +77,7 @@ class _Run:
             shutil.rmtree(out / "models" / name, ignore_errors=True)
 
     def careers(self) -> None:
-        depends = [_dump(self.study.survey), _dump(self.study.split), self.record.inputs]
+        depends = [_dump(self.study.survey), _dump(self.study.split), input_facts(files_of(self.study.survey))]
         before = self._hashes("careers")
         self._stage("careers", depends=depends, outputs=["careers.parquet"], work=self._write_careers)
         if before != self._hashes("careers"):
@@ -163,7 +166,8 @@ class _Run:
                 [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
             )
         world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
-        return _fingerprint([version, careers, _dump(settings), world])
+        learned_first = [file_hash(file) for file in pretraining_files(settings)]
+        return _fingerprint([version, careers, _dump(settings), world, learned_first])
 
     def _write_careers(self) -> None:
         careers = read_careers(self.study)
@@ -251,7 +255,7 @@ def _seeds(study: Study) -> dict[str, int]:
     if isinstance(study.survey, SimulatedSettings):
         seeds["survey"] = study.survey.seed
     for name, settings in study.models.items():
-        if isinstance(settings, LanguageModelSettings):
+        if isinstance(settings, LanguageModelSettings | CareerSettings):
             seeds[f"models.{name}"] = settings.seed
     return seeds
 

@@ -1,7 +1,8 @@
 """A study is one TOML file: read it, check it, write it back, build what it names."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,25 +14,24 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.career_settings import CareerSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
 from laborllm.settings import Settings
 from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
-from laborllm.survey.nls import codebook_beside
-from laborllm.survey.nlsy79 import NLSY79Settings, read_nlsy79
-from laborllm.survey.simulated import simulate
-from laborllm.survey.tabular import TableSettings, read_table
+from laborllm.survey.sources import SOURCES, SurveySettings, describe, files_of, paths_in, read_survey
 from laborllm.survey.world import SimulatedSettings
 from laborllm.text.resume import ResumeSettings
 
-SurveySettings = Annotated[NLSY79Settings | TableSettings | SimulatedSettings, Field(discriminator="source")]
-ModelSettings = Annotated[TransitionSettings | OracleSettings | LanguageModelSettings, Field(discriminator="kind")]
+ModelSettings = Annotated[
+    TransitionSettings | OracleSettings | CareerSettings | LanguageModelSettings, Field(discriminator="kind")
+]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-CHOICES = {"source": ("nlsy79", "table", "simulated"), "kind": ("transition", "oracle", "language_model")}
+CHOICES = {"source": SOURCES, "kind": ("transition", "oracle", "career", "language_model")}
 """What a section of a study may be, for messages."""
 
 
@@ -81,7 +81,7 @@ def read_study(path: Path) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LaborLLMError(f"{path}: is no valid TOML ({error})") from error
     try:
-        study = Study.model_validate(_from_folder(content, path.resolve().parent))
+        study = _from_folder(Study.model_validate(content), path.resolve().parent)
     except ValidationError as error:
         raise LaborLLMError(f"{path}: {_first_problem(error)}") from error
     _require_sound(study, path)
@@ -97,17 +97,11 @@ def write_study(study: Study, path: Path) -> None:
 
 def read_careers(study: Study) -> Careers:
     """The careers of a study, split by person."""
-    match study.survey:
-        case NLSY79Settings():
-            careers = read_nlsy79(study.survey)
-        case TableSettings():
-            careers = read_table(study.survey)
-        case SimulatedSettings():
-            careers = simulate(study.survey)
+    careers = read_survey(study.survey)
     if "split" in careers.table.columns:
         for name in PARTS:
             if len(careers.part(name)) == 0:
-                raise LaborLLMError(f"survey.files, column split: nobody is in {name}; give every part people")
+                raise LaborLLMError(f"the survey's own split: nobody is in {name}; give every part people")
         return careers
     return split_by_person(careers, study.split.shares, np.random.default_rng(study.split.seed))
 
@@ -126,18 +120,28 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             if not isinstance(study.survey, SimulatedSettings):
                 raise LaborLLMError(f'models.{name}: only survey.source = "simulated" has an oracle; remove the model')
             return Oracle(study.survey)
+        case CareerSettings():
+            with needs_torch(name):
+                from laborllm.models.career import Career
+            return Career(settings, folder, _phases(name, progress))
         case LanguageModelSettings():
-            try:
+            with needs_torch(name):
                 from laborllm.models.language_model import LanguageModel
-            except ModuleNotFoundError as error:
-                raise LaborLLMError(
-                    f"models.{name}: {error.name} is not installed; run `pip install laborllm[llm]`"
-                ) from error
+            return LanguageModel(settings, folder, _phases(name, progress))
 
-            def report(phase: str, done: int, total: int) -> None:
-                progress(f"models/{name}: {phase}", done, total)
 
-            return LanguageModel(settings, folder, report)
+@contextmanager
+def needs_torch(name: str) -> Iterator[None]:
+    """What a model imports may not be installed; then one line says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise LaborLLMError(f"models.{name}: {error.name} is not installed; run `pip install laborllm[llm]`") from error
+
+
+def _phases(name: str, progress: Progress) -> Progress:
+    """Progress of a model's phases as stages of the study."""
+    return lambda phase, done, total: progress(f"models/{name}: {phase}", done, total)
 
 
 def resume_settings(study: Study, model: str | None) -> ResumeSettings:
@@ -157,23 +161,8 @@ def resume_settings(study: Study, model: str | None) -> ResumeSettings:
 
 def describe_survey(study: Study) -> dict[str, str]:
     """Source, title and one sentence on the population, for the report."""
-    survey = study.survey
-    match survey:
-        case NLSY79Settings():
-            kept = "coded jobs and states outside employment" if survey.states else "coded jobs alone"
-            title = "NLSY79"
-            sentence = f"National Longitudinal Survey of Youth 1979 (US Bureau of Labor Statistics): {kept}."
-        case TableSettings():
-            title = survey.survey
-            sentence = f"A person-year table: {', '.join(file.name for file in survey.files)}."
-        case SimulatedSettings():
-            title = "Simulated population"
-            sentence = (
-                f"A made-up population of {survey.people:,} people over {survey.occupations} jobs of the real list of "
-                f"occupations and the states outside employment, {survey.first_year} to {survey.last_year}. Its true "
-                "transition probabilities are known; it says nothing about any real labor market."
-            )
-    return {"source": survey.source, "title": title, "description": study.description or sentence}
+    title, sentence = describe(study.survey)
+    return {"source": study.survey.source, "title": title, "description": study.description or sentence}
 
 
 def checkpoints(study: Study) -> list[Path]:
@@ -183,39 +172,29 @@ def checkpoints(study: Study) -> list[Path]:
 
 
 def input_files(study: Study) -> list[Path]:
-    """The survey files a study reads, and the codebooks beside them."""
-    match study.survey:
-        case SimulatedSettings():
-            return []
-        case NLSY79Settings():
-            codebooks = [codebook_beside(file) for file in study.survey.files]
-            return [*study.survey.files, *(file for file in codebooks if file is not None)]
-        case TableSettings():
-            return [*study.survey.files, *([study.survey.occupations] if study.survey.occupations else [])]
+    """The files a study reads: those of the survey, and careers that models are pre-trained on."""
+    return [*files_of(study.survey), *(path for each in study.models.values() for path in pretraining_files(each))]
 
 
-def _from_folder(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The content of a study file with relative paths made absolute; what has another shape is left to the checks."""
-    content = dict(content)
-    if isinstance(survey := content.get("survey"), dict):
-        content["survey"] = {
-            **survey,
-            **{key: _absolute(survey[key], folder) for key in ("files", "occupations") if key in survey},
-        }
-    if isinstance(models := content.get("models"), dict):
-        content["models"] = {
-            name: {**model, "checkpoint": _absolute(model["checkpoint"], folder)}
-            if isinstance(model, dict) and "checkpoint" in model
-            else model
-            for name, model in models.items()
-        }
-    return content
+def pretraining_files(settings: Settings) -> list[Path]:
+    """The careers that a model learns from before it learns from the survey."""
+    return list(settings.pretrain) if isinstance(settings, CareerSettings) else []
 
 
-def _absolute(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_absolute(each, folder) for each in value]
-    return str(folder / value) if isinstance(value, str) else value
+def _from_folder(value: Any, folder: Path) -> Any:
+    """Settings whose relative paths are taken from a folder."""
+    match value:
+        case Path():
+            return folder / value
+        case tuple():
+            return tuple(_from_folder(each, folder) for each in value)
+        case dict():
+            return {key: _from_folder(each, folder) for key, each in value.items()}
+        case Settings():
+            parts = {name: _from_folder(getattr(value, name), folder) for name in type(value).model_fields}
+            return value.model_copy(update=parts)
+        case _:
+            return value
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -260,9 +239,14 @@ def _require_sound(study: Study, path: Path) -> None:
     for name in study.evaluation.by:
         if name not in known:
             raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(known)}")
-    for file in input_files(study):
-        if not file.is_file():
-            raise LaborLLMError(f"{path}: survey names {file}, which is no file; paths are relative to the study file")
+    sections: dict[str, Settings] = {"survey": study.survey}
+    sections |= {f"models.{name}": settings for name, settings in study.models.items()}
+    for section, named in sections.items():
+        for file in paths_in(named):
+            if not file.exists():
+                raise LaborLLMError(
+                    f"{path}: {section} names {file}, which is no file; paths are relative to the study file"
+                )
 
 
 def _has_truth(study: Study) -> bool:

@@ -1,4 +1,4 @@
-"""Extracts and codebooks of the NLS Investigator: every format, every kind of bad input."""
+"""Extracts of the NLS Investigator: every format, joins, every kind of bad input."""
 
 import zipfile
 from pathlib import Path
@@ -7,77 +7,10 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.codebook import ValueCount, compare_frequencies, read_codebook
-from laborllm.survey.nls import read_extract, read_extracts
-
-DICTIONARY = """infile dictionary {
-  R0000100 "ID# (1-12686) 79"
-  R0214800 "SEX OF R 79"
-  R0216701 "HIGHEST GRADE COMPLTD (REV) 79"
-}
-3 2 12
-1 1 9
-2 -5 -5
-"""
-
-CODEBOOK = """R00001.00    [CASEID]                                       Survey Year: 1979
-  PRIMARY VARIABLE
-
-
-             IDENTIFICATION CODE
-
-ACTUAL NUMBER
-
-Refusal(-1)            0
-Don't Know(-2)         0
-TOTAL =========>       3   VALID SKIP(-4)       0     NON-INTERVIEW(-5)       0
-
-Min:              1        Max:              3        Mean:                   2
---------------------------------------------------------------------------------
-R02148.00    [SAMPLE_SEX]                                   Survey Year: 1979
-  PRIMARY VARIABLE
-
-
-             SEX
-             OF R
-
-       1       1 MALE
-       1       2 FEMALE, WHOSE LABEL
-                 RUNS ON
-  -------
-       2
-
-Refusal(-1)            0
-Don't Know(-2)         0
-Invalid Skip(-3)       0
-TOTAL =========>       2   VALID SKIP(-4)       0     NON-INTERVIEW(-5)       1
---------------------------------------------------------------------------------
-R02167.01    [HGCREV79]                                     Survey Year: 1979
-  PRIMARY VARIABLE
-
-
-             HIGHEST GRADE COMPLETED
-
-       1           0 TO 11: 0-11 SCHOOL
-       1          12
-  -------
-       2
-
-Refusal(-1)            0
-Don't Know(-2)         0
-TOTAL =========>       2   VALID SKIP(-4)       0     NON-INTERVIEW(-5)       1
-
-Min:              9        Max:             12        Mean:                10.5
-"""
-
-SHORT = """
-
-Reference
-Number     Year    Variable Description                    Question Name
--------------------------------------------------------------------------
-R00001.00  1979    IDENTIFICATION CODE                     CASEID
-R02147.00  78SCRN  R'S RACIAL/ETHNIC COHORT FROM SCREENER  SAMPLE_RACE
-"""
+from laborllm.survey.codebook import read_codebook
+from laborllm.survey.nls import codebook_beside, read_extract, read_extracts
+from tests.survey.nls_examples import CODEBOOK, DICTIONARY, codebook, known_table, texts
+from tests.survey.nls_examples import written as laid
 
 
 def zipped(path: Path, **members: str) -> Path:
@@ -144,66 +77,6 @@ def test_the_codebook_gives_a_question_name_its_reference_number(tmp_path: Path)
     assert read_extract(path, codebook=codebook).variables[0].reference == "R0216701"
 
 
-def test_a_codebook_is_parsed(tmp_path: Path) -> None:
-    entries = read_codebook(written(tmp_path / "a.cdb", CODEBOOK))
-    assert list(entries) == ["R0000100", "R0214800", "R0216701"]
-    sex, grade = entries["R0214800"], entries["R0216701"]
-    assert sex.values == (ValueCount(1, 1, "MALE", 1), ValueCount(2, 2, "FEMALE, WHOSE LABEL RUNS ON", 1))
-    assert (sex.title, sex.year, sex.valid, sex.total) == ("SEX OF R", "1979", 2, 2)
-    assert sex.missing == {-1: 0, -2: 0, -3: 0, -4: 0, -5: 1}
-    assert grade.values == (ValueCount(0, 11, "0-11 SCHOOL", 1), ValueCount(12, 12, "", 1))
-    assert (grade.minimum, grade.maximum, grade.mean) == (9, 12, 10.5)
-    assert entries["R0000100"].values == ()
-    assert entries["R0000100"].valid is None
-
-
-def test_a_short_description_is_parsed(tmp_path: Path) -> None:
-    entries = read_codebook(written(tmp_path / "a.sdf", SHORT))
-    race = entries["R0214700"]
-    assert (race.question, race.year, race.title) == (
-        "SAMPLE_RACE",
-        "78SCRN",
-        "R'S RACIAL/ETHNIC COHORT FROM SCREENER",
-    )
-
-
-def test_equal_frequencies_leave_no_row(tmp_path: Path) -> None:
-    entries = read_codebook(written(tmp_path / "a.cdb", CODEBOOK))
-    table = read_extract(written(tmp_path / "a.dct", DICTIONARY)).table
-    same = compare_frequencies(table, entries, {"person": "R0000100", "R0214800": "R0214800", "R0216701": "R0216701"})
-    assert same.height == 0
-    assert same.columns == ["column", "reference", "what", "printed", "read"]
-
-
-def test_every_difference_of_frequencies_is_a_row(tmp_path: Path) -> None:
-    entries = read_codebook(written(tmp_path / "a.cdb", CODEBOOK))
-    table = pl.DataFrame({"sex": [1, 3, -4]})
-    differences = compare_frequencies(table, entries, {"sex": "R0214800"})
-    assert differences.select("what", "printed", "read").rows() == [
-        ("2", 1.0, 0.0),
-        ("other", 0.0, 1.0),
-        ("-4", 0.0, 1.0),
-        ("-5", 1.0, 0.0),
-    ]
-
-
-def test_comparing_what_is_not_there(tmp_path: Path) -> None:
-    entries = read_codebook(written(tmp_path / "a.cdb", CODEBOOK))
-    with pytest.raises(LaborLLMError, match="column 'x' is not in the table"):
-        compare_frequencies(pl.DataFrame({"sex": [1]}), entries, {"x": "R0214800"})
-    with pytest.raises(LaborLLMError, match="variable R9999999 is not in the codebook"):
-        compare_frequencies(pl.DataFrame({"sex": [1]}), entries, {"sex": "R9999999"})
-
-
-def test_bad_codebooks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LaborLLMError, match=r"none.cdb: cannot be read"):
-        read_codebook(tmp_path / "none.cdb")
-    with pytest.raises(LaborLLMError, match=r"a.cdb: describes no variable; give the .cdb or .sdf"):
-        read_codebook(written(tmp_path / "a.cdb", "some text\n"))
-    with pytest.raises(LaborLLMError, match=r"b.cdb, row 26: the frequencies of R02148.00 sum to 91, .* says 2"):
-        read_codebook(written(tmp_path / "b.cdb", CODEBOOK.replace("       1       1 MALE", "      90       1 MALE")))
-
-
 def test_extracts_join_on_the_id(tmp_path: Path) -> None:
     left = written(tmp_path / "left.csv", "CASEID_1979,CPSOCC80_1982\n1,313\n2,436\n")
     right = written(tmp_path / "right.csv", "R0000100,R0214800\n3,2\n2,1\n")
@@ -257,7 +130,10 @@ BAD_TEXT = {
     "cut.dct": (DICTIONARY[:60], "is no variable with its label"),
     "brace.dct": (DICTIONARY.split("}")[0], "the dictionary is cut off before its closing brace"),
     "other.dct": ("a b c\n", "row 1: 'a b c' is no 'infile dictionary'"),
-    "data.dat": ("1 2 3\n", ".dat is no extract; give a .csv, .dct or .zip file"),
+    "data.dat": ("1 2 3\n", "nothing beside it names its columns; put the .sps, .dct, .sdf file of the same download"),
+    "data.txt": ("1 2 3\n", ".txt is no extract; give a .csv, .dct, .dat or .zip file"),
+    "bare": ("1 2 3\n", "a file without suffix is no extract"),
+    "brace_first.dct": ("infile dictionary {\n}\n1 2\n", "row 2: the dictionary names no variable"),
 }
 
 
@@ -310,7 +186,7 @@ def test_a_zip_damaged_inside(tmp_path: Path) -> None:
 
 def test_a_zip_without_an_extract(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", readme_dot_txt="nothing")
-    with pytest.raises(LaborLLMError, match=r"a.zip: holds no .dct or .csv file but readme.txt"):
+    with pytest.raises(LaborLLMError, match=r"a.zip: holds no .dct, .csv or .dat file but readme.txt"):
         read_extract(path)
 
 
@@ -320,38 +196,97 @@ def test_a_zip_with_two_extracts(tmp_path: Path) -> None:
         read_extract(path)
 
 
-# Where the codebook of 2019 and the data of the same extract count two reasons for "no value" differently.
-KNOWN = {
-    "y79_demographicsV2": {("R0618301", "-4"), ("R0618301", "-5"), ("R4417400", "-5"), ("R4417500", "-4")}
-    | {("R4417500", "-5"), ("R7006800", "-4"), ("R7006800", "-5")},
-}
+@pytest.mark.parametrize("kind", ["csv", "questions", "dct", "dat_sps", "dat_fixed", "dat_sdf"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_format_gives_the_same_table(tmp_path: Path, kind: str, packed: bool) -> None:
+    table = known_table(people=300)
+    text = texts(table)[kind]
+    path = laid(tmp_path, text, text.bytes())
+    if packed:
+        path = tmp_path / "b.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in tmp_path.glob("a.*"):
+                archive.write(file, file.name)
+                file.unlink()
+    extract = read_extract(path)
+    assert extract.table.to_numpy().tolist() == table.tolist()
+    assert set(extract.table.dtypes) == {pl.Int64}
+    assert extract.values.dtypes[1:4] == [pl.Int16] * 3
 
 
-@pytest.mark.real_data
+def test_a_codebook_in_the_zip_describes_the_extract(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "b.zip", a_dot_dct=DICTIONARY, a_dot_cdb=CODEBOOK)
+    assert codebook_beside(path) == path
+    assert [variable.question for variable in read_extract(path).variables] == ["SAMPLE_SEX", "HGCREV79"]
+
+
+def test_a_codebook_that_was_read_describes_the_extract(tmp_path: Path) -> None:
+    book = read_codebook(written(tmp_path / "other.cdb", CODEBOOK))
+    path = written(tmp_path / "a.dct", DICTIONARY)
+    assert read_extract(path, codebook=book).variables[0].label == "SEX OF R"
+
+
+def test_only_the_wanted_values_become_numbers(tmp_path: Path) -> None:
+    """In a plain file too, whose blocks are read by array operations."""
+    table = known_table()
+    text = texts(table)["csv"]
+    path = laid(tmp_path, text, text.bytes())
+    extract = read_extract(path, wanted=lambda variable: variable.reference in ("R0618301", "R0000500"))
+    assert extract.values.columns == ["person", "R0000500", "R0618301"]
+    assert extract.table.to_numpy().tolist() == table[:, [0, 1, 3]].tolist()
+
+
+def test_a_file_that_ends_within_a_row_is_held_against_its_codebook(tmp_path: Path) -> None:
+    """Without the codebook nobody can tell: some of the Investigator's files have no line end after the last row."""
+    table = known_table()
+    text = texts(table)["csv"]
+    path = laid(tmp_path, text, "\n".join([*text.head, *text.rows[:30]]).encode())
+    assert read_extract(path).table.height == 30
+    written(tmp_path / "a.cdb", codebook(table))
+    with pytest.raises(
+        LaborLLMError, match=r"a.csv, the last row has no line end and the codebook counts 40 people, not 30"
+    ):
+        read_extract(path)
+    path.write_bytes(text.bytes(last=False))
+    assert read_extract(path).table.height == 40
+
+
 @pytest.mark.parametrize(
-    "file",
+    ("name", "text", "more"),
     [
-        "y79_demographicsV2.dct.zip",
-        "investigator_2016/NLS_79.csv",
-        "investigator_2016/NLS_79.dct",
-        "investigator_2020/NLSY79_supplement1.csv",
+        ("y97.dct", 'infile dictionary {\n  R0000100 "PUBID - YTH ID CODE 1997"\n  R0536300 "SEX"\n}\n1 2\n', ""),
+        ("y97.csv", "PUBID_1997,KEY_SEX_1997\n1,2\n", ""),
+        ("y97.csv", "R0000100,R0536300\n1,2\n", "y97.NLSY97"),
+        ("y97.csv", "R0000100,R0536300\n" + "".join(f"{person},2\n" for person in range(1, 8985)), ""),
     ],
 )
-def test_every_printed_frequency_is_met(real_data: Path, file: str) -> None:
-    path = real_data / "data" / "nlsy79" / file
-    stem = path.name.split(".")[0]
-    entries = read_codebook(path.with_name(f"{stem}.cdb"))
-    extract = read_extract(path)
-    references = {v.column: v.reference for v in extract.variables if v.reference} | {"person": "R0000100"}
-    assert set(references.values()) == set(entries)
-    differences = compare_frequencies(extract.table, entries, references)
-    assert set(differences.select("reference", "what").iter_rows()) == KNOWN.get(stem, set()), differences
+def test_two_cohorts_are_not_joined(tmp_path: Path, name: str, text: str, more: str) -> None:
+    left = written(tmp_path / "y79.dct", DICTIONARY)
+    right = written(tmp_path / name, text)
+    if more:
+        written(tmp_path / more, "R0000100\n")
+    with pytest.raises(LaborLLMError) as caught:
+        read_extracts([left, right])
+    column = text.split(",")[0] if name.endswith("csv") else "R0000100"
+    assert str(caught.value) == (
+        f"{right}, column {column}: the ids are PUBID, but those of {left} are CASEID: these are two surveys' people; "
+        f"read the files of one survey at a time"
+    )
 
 
 @pytest.mark.real_data
 def test_formats_of_one_extract_agree(real_data: Path) -> None:
     folder = real_data / "data" / "nlsy79" / "investigator_2016"
-    assert read_extract(folder / "NLS_79.csv").table.equals(read_extract(folder / "NLS_79.dct").table)
+    tables = [read_extract(folder / f"NLS_79.{suffix}").table for suffix in ("csv", "dct", "dat")]
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+
+
+@pytest.mark.real_data
+def test_the_two_real_cohorts_are_not_joined(real_data: Path) -> None:
+    paths = [real_data / "data" / name for name in ("nlsy79/cpsocc80.csv", "nlsy97/y97_demographics.dct.zip")]
+    with pytest.raises(LaborLLMError, match="the ids are PUBID, but those of .*cpsocc80.csv are CASEID"):
+        read_extracts(paths)
 
 
 @pytest.mark.real_data

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import EDUCATION, Careers
+from laborllm.survey.careers import EDUCATION, ETHNICITIES, Careers
+from laborllm.survey.likeness import AGES, censuses
+from laborllm.survey.occupations import STATES, crosswalk
 from laborllm.survey.population import draw_population, survey_rounds
 from laborllm.survey.simulated import (
     Mechanisms,
@@ -273,3 +275,67 @@ def test_truth_refuses_careers_of_another_world(few_careers: Careers, world: Wor
     unborn = replace(careers, table=careers.table.with_columns(birth_year=pl.lit(None, dtype=pl.Int32)))
     with pytest.raises(LaborLLMError, match="column birth_year, row 1: the value is missing"):
         situations(world, unborn)
+
+
+RESEMBLED = {
+    "nlsy79": (
+        (*range(1979, 1995), *range(1996, 2023, 2)),
+        (1957, 1964),
+        {"white", "black or african american", "hispanic"},
+    ),
+    "nlsy97": ((*range(1997, 2012), *range(2013, 2020, 2)), (1980, 1984), None),
+    "psid": ((*range(1981, 1998), *range(1999, 2022, 2)), (1921, 2001), None),
+}
+
+
+@pytest.mark.parametrize("like", RESEMBLED)
+def test_a_survey_to_resemble_gives_rounds_births_and_ethnicities(like: str) -> None:
+    rounds, births, ethnicities = RESEMBLED[like]
+    settings = SimulatedSettings(like=like, people=1500)
+    table = simulate(settings).table
+    assert tuple(sorted(set(table["year"]))) == rounds == tuple(censuses(like))
+    assert (table["birth_year"].min(), table["birth_year"].max()) == births == settings.births
+    age = table["year"] - table["birth_year"]
+    assert age.min() == AGES[like][0]
+    assert age.max() <= AGES[like][1]
+    assert set(table["ethnicity"]) == (ethnicities or set(ETHNICITIES))
+
+
+def test_a_survey_to_resemble_gives_jobs_that_each_of_its_classifications_has() -> None:
+    settings = SimulatedSettings(like="nlsy79", people=100, occupations=262)
+    jobs = set(build_world(settings).occupations.codes) - set(STATES)
+    assert len(jobs) == 262
+    for census in (1970, 1980, 2000, 2002):
+        assert jobs <= set(crosswalk(census).values())
+    late = SimulatedSettings(like="nlsy79", first_year=2004, people=100, occupations=300)
+    assert len(build_world(late).occupations) == 303
+    with pytest.raises(LaborLLMError, match="nlsy79 has 264 jobs: give 264 or fewer"):
+        simulate(settings.model_copy(update={"occupations": 300}))
+
+
+def test_the_truth_is_known_of_a_survey_to_resemble() -> None:
+    settings = SimulatedSettings(like="psid", people=200, occupations=20, seed=3)
+    careers = simulate(settings)
+    chances = true_log_probabilities(build_world(settings), careers, types=types_of(settings, careers))
+    np.testing.assert_allclose(np.exp(chances).sum(axis=1), 1.0)
+    realised = chances[np.arange(len(careers)), careers.occupation]
+    expected = (np.exp(chances) * chances).sum(axis=1)
+    assert abs((realised - expected).mean()) < 4 * (realised - expected).std() / np.sqrt(len(careers))
+
+
+def test_both_populations_of_a_survey_to_resemble_live_in_one_world() -> None:
+    settings = SimulatedSettings(like="nlsy97", people=300)
+    resume = settings.model_copy(update={"population": "resume"})
+    careers = simulate(resume)
+    assert careers.occupations == simulate(settings).occupations
+    assert set(careers.table["year"]) == set(range(1997, 2020))
+
+
+def test_years_that_are_given_bound_the_rounds_of_a_survey_to_resemble() -> None:
+    settings = SimulatedSettings(like="psid", first_year=1996, last_year=2000, people=200)
+    assert sorted(set(simulate(settings).table["year"])) == [1996, 1997, 1999]
+    assert SimulatedSettings(like="psid", first_year=1996).last_year == 2021
+    with pytest.raises(ValidationError, match="psid has no round from 1998 to 1998; its rounds are 1981 to 2021"):
+        SimulatedSettings(like="psid", first_year=1998, last_year=1998)
+    with pytest.raises(ValidationError, match="like"):
+        SimulatedSettings(like="cps")

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.tabular import TableSettings, read_frame, read_table
+from laborllm.survey.table_files import read_frame
+from laborllm.survey.tabular import TableSettings, read_table
 
 ROWS = pl.DataFrame(
     {
@@ -63,7 +64,8 @@ def test_three_formats_give_the_same_careers(table: Path, tmp_path: Path) -> Non
         read_table(TableSettings(files=(table.with_suffix(kind),))).table for kind in (".csv", ".parquet", ".dta")
     ]
     assert careers[0].equals(careers[1])
-    assert careers[0].equals(careers[2].cast({"person": pl.Int64}))
+    assert careers[0].equals(careers[2])
+    assert careers[0].schema == careers[1].schema == careers[2].schema
 
 
 def test_mapped_columns_go_before_columns_of_our_name(tmp_path: Path) -> None:
@@ -322,3 +324,57 @@ def test_a_path_is_no_pattern(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"wave [1]*{kind}"
     ROWS.write_csv(path) if kind == ".csv" else ROWS.write_parquet(path)
     assert read_frame(path).height == 3
+
+
+def test_another_countrys_panel(tmp_path: Path) -> None:
+    """ISCO codes with leading zeros, titles and words in other scripts, codes of their own for those without a job."""
+    path = write(
+        tmp_path / "パネル.csv",
+        "番号,年,職業,学歴,性別\n甲,2001,0110,大学,女\n甲,2002,98,大学,女\n乙,2001,2353,-1,男\n乙,2002,-1,高校,男\n",
+    )
+    listing = write(
+        tmp_path / "一覧.csv", "code,title,group,state\n0110,将校,軍,\n2353,語学教師,教育,\n98,失業中,,unemployed\n"
+    )
+    columns = {"person": "番号", "year": "年", "occupation": "職業", "education": "学歴", "gender": "性別"}
+    careers = read_table(TableSettings(files=(path,), columns=columns, occupations=listing, missing=(-1,)))
+    assert careers.table.select(*KEYS, "education", "gender").rows() == [
+        ("乙", 2001, "2353", None, "男"),
+        ("甲", 2001, "0110", "大学", "女"),
+        ("甲", 2002, "unemployed", "大学", "女"),
+    ]
+    assert careers.occupations.titles == ("将校", "語学教師", "失業中")
+    assert careers.occupations.is_state == (False, False, True)
+    assert [(step.what, step.people, step.person_years) for step in careers.flow] == [
+        ("read from パネル.csv", 2, 4),
+        ("dropped: occupation is a missing value (-1)", 1, 1),
+        ("recoded: education -1 is missing", 1, 1),
+        ("recoded: occupation 98 is the state unemployed", 1, 1),
+    ]
+    assert error_of(path, columns=columns, occupations=listing).startswith(
+        f"{path}, column 職業, row 4: code '-1' is not"
+    )
+
+
+def test_declared_missing_values_of_numbers_and_text(tmp_path: Path) -> None:
+    columns = {"person": [9, 9, 8], "year": [1990, 1991, 1990], "occupation": ["436", "436", "9"]}
+    frame = pl.DataFrame(
+        {**columns, "wage": [9.0, 10.5, 9.5], "education": ["NA", "9", "x"], "birth_year": [None, None, 9]}
+    )
+    frame.write_parquet(tmp_path / "mine.parquet")
+    careers = read_table(TableSettings(files=(tmp_path / "mine.parquet",), missing=(9, "NA")))
+    assert careers.table.select("person", "wage", "education").rows() == [(9, None, None), (9, 10.5, None)]
+    assert careers.flow[1].what == "dropped: occupation is a missing value (9)"
+
+
+def test_undeclared_missing_occupations_stay_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", "person,year,occupation\n1,1990,-9\n1,1991,\n")
+    assert error_of(path, missing=(-9,)).startswith(
+        f"{path}, column occupation, row 2: the value is missing (1 such rows)"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_file_in_two_bytes_a_letter(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "unicode.csv"
+    path.write_bytes("person,year,occupation\n1,1990,436\n".encode(encoding))
+    assert error_of(path).startswith(f"{path}, line 1: holds a null byte; the file is damaged or UTF-16:")

@@ -3,92 +3,112 @@
 Source: the ``.cdb`` and ``.sdf`` files that come with every extract (nlsinfo.org/investigator).
 """
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
+from laborllm.survey.codebook_blocks import Entry, ValueCount, codebook_entries, short_entries
+from laborllm.survey.nls_files import CODEBOOKS, read_lines
 
-MISSING_CODES = (-1, -2, -3, -4, -5)
-HEADING = re.compile(r"^([A-Z]\d{5}\.\d{2})\s+\[(.*)\]\s+Survey Year:\s*(\S+)\s*$")
-VALUE = re.compile(r"^\s*(\d+)\s+(-?\d+)(?: TO (-?\d+))?(?::\s*|\s+|$)(.*)$")
-MISSING = re.compile(r"(?:Refusal|Don't Know|Invalid Skip|VALID SKIP|NON-INTERVIEW)\((-\d)\)\s+(\d+)")
-TOTAL = re.compile(r"^TOTAL =+>\s+(\d+)")
-NUMBER = r"(-?\d*\.?\d+)"
-RANGE = re.compile(rf"^Min:\s+{NUMBER}\s+Max:\s+{NUMBER}\s+Mean:\s+{NUMBER}\s*$")
-SHORT = re.compile(r"^([A-Z]\d{5}\.\d{2})\s+(\S+)\s+(.*?)\s{2,}(\S+)\s*$")
+__all__ = ["MISSING", "MISSING_CODES", "Codebook", "Entry", "ValueCount", "compare_frequencies", "read_codebook"]
 
-
-@dataclass(frozen=True)
-class ValueCount:
-    """One printed line of frequencies.
-
-    Attributes:
-        low: the value, or the lowest of a range.
-        high: the same value, or the highest of a range.
-        label: the survey's words, empty where it prints none.
-        count: people.
-    """
-
-    low: int
-    high: int
-    label: str
-    count: int
+MISSING = {-1: "refusal", -2: "don't know", -3: "invalid skip", -4: "valid skip", -5: "no interview"}
+"""Codes that say why there is no value (nlsinfo.org, "Missing values")."""
+MISSING_CODES = tuple(MISSING)
+_LINES: dict[str, type[pl.DataType]] = {"what": pl.String, "printed": pl.Float64, "read": pl.Float64}
+_NAMED_LINES: dict[str, type[pl.DataType]] = {"column": pl.String, "reference": pl.String, **_LINES}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a codebook says about one variable.
+@dataclass(frozen=True, eq=False, repr=False)
+class Codebook(Mapping[str, Entry]):
+    """What a survey says about variables: reference number without the dot -> entry, in the file's order.
 
     Attributes:
-        reference: reference number without the dot, e.g. "R0216701".
-        question: question name, e.g. "HGCREV79".
-        year: survey year as printed, e.g. "1979", "78SCRN" or "XRND".
-        title: description.
-        values: printed frequencies of valid values (no missing code), in order; empty where only a range is printed.
-        valid: people with a valid value, where frequencies are printed; the lines of ``values`` need not
-            name them all.
-        missing: code of a missing value (-1 refusal, -2 don't know, -3 invalid skip, -4 valid skip,
-            -5 no interview) -> people. A code that is not printed stands for nobody.
-        total: people whose value is not -4 or -5.
-        minimum, maximum, mean: of the valid values, where printed.
+        entries: the same, as a dict.
+        path: the file they come from.
     """
 
-    reference: str
-    question: str
-    year: str
-    title: str
-    values: tuple[ValueCount, ...] = ()
-    valid: int | None = None
-    missing: Mapping[int, int] | None = None
-    total: int | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    mean: float | None = None
+    entries: Mapping[str, Entry]
+    path: Path
+
+    def __getitem__(self, reference: str) -> Entry:
+        return self.entries[reference]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return f"Codebook({str(self.path)!r}, {len(self)} variables)"
+
+    @cached_property
+    def people(self) -> int | None:
+        """Everybody in the survey's file, by most of the variables; None for a short description."""
+        counts = Counter(entry.people for entry in self.values() if entry.people is not None)
+        return counts.most_common(1)[0][0] if counts else None
+
+    def find(self, text: str) -> pl.DataFrame:
+        """The variables that have a text in their title, question name, reference number or universe, in any case.
+
+        Returns:
+            Columns reference, question, year and title, in the codebook's order.
+        """
+        wanted = text.casefold()
+        rows = [
+            (entry.reference, entry.question, entry.year, entry.title)
+            for entry in self.values()
+            if any(wanted in words.casefold() for words in _words(entry))
+        ]
+        return pl.DataFrame(
+            rows, schema=dict.fromkeys(("reference", "question", "year", "title"), pl.String), orient="row"
+        )
+
+    def labels(self, reference: str) -> pl.DataFrame:
+        """The words for a variable's values, missing codes last.
+
+        Returns:
+            Columns low, high (int64; the same but for a range) and label; values without words are left out.
+
+        Raises:
+            LaborLLMError: the codebook has no such variable.
+        """
+        entry = self.get(reference)
+        if entry is None:
+            raise LaborLLMError(f"{self.path}: has no variable {reference}; look it up with find()")
+        rows = [(line.low, line.high, line.label) for line in entry.values if line.label]
+        rows += [(code, code, words) for code, words in MISSING.items()]
+        return pl.DataFrame(rows, schema={"low": pl.Int64, "high": pl.Int64, "label": pl.String}, orient="row")
 
 
-def read_codebook(path: Path) -> dict[str, Entry]:
-    """Read a ``.cdb`` codebook or a ``.sdf`` short description (which has no frequencies).
+def _words(entry: Entry) -> tuple[str, ...]:
+    dotted = f"{entry.reference[:-2]}.{entry.reference[-2:]}"
+    return entry.title, entry.question, entry.reference, dotted, entry.universe
 
-    Returns:
-        Reference number without the dot -> entry, in the file's order.
+
+def read_codebook(path: Path) -> Codebook:
+    """Read a ``.cdb`` codebook or a ``.sdf`` short description (which has no frequencies), or the one in a ``.zip``.
 
     Raises:
-        LaborLLMError: the file cannot be read, holds no variable, or its frequencies do not add up.
+        LaborLLMError: the file cannot be read, holds no variable, describes one twice, or its figures do not add up.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise LaborLLMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    read = _short_entries if path.suffix.lower() == ".sdf" else _entries
-    entries = {entry.reference: entry for entry in read(lines, path)}
+    suffix, lines = read_lines(path)
+    read = short_entries if suffix == CODEBOOKS[1] else codebook_entries
+    entries: dict[str, Entry] = {}
+    for entry in read(lines, path):
+        if entry.reference in entries:
+            raise LaborLLMError(f"{path}: describes {entry.reference} twice; draw the codebook again")
+        entries[entry.reference] = entry
     if not entries:
         raise LaborLLMError(f"{path}: describes no variable; give the .cdb or .sdf file of an NLS Investigator extract")
-    return entries
+    return Codebook(entries, path)
 
 
 def compare_frequencies(
@@ -102,130 +122,65 @@ def compare_frequencies(
         references: column of the table -> reference number of the codebook.
 
     Returns:
-        Columns column, reference, what (a value, a range "1 TO 999", "other", a missing code, "total", "minimum",
-        "maximum" or "mean"), printed and read (float64; null where there is none). No rows: they all agree.
+        Columns column, reference, what, printed and read, the last three as ``compare_lines`` gives them. No rows: they
+        all agree.
 
     Raises:
         LaborLLMError: the table has no such column, or the codebook no such variable.
     """
-    rows: list[tuple[str, str, str, float | None, float | None]] = []
+    parts = [pl.DataFrame(schema=_NAMED_LINES)]
     for column, reference in references.items():
         if column not in table.columns:
             raise LaborLLMError(f"column {column!r} is not in the table; read it first")
         if reference not in codebook:
             raise LaborLLMError(f"variable {reference} is not in the codebook; give the codebook of the same extract")
-        for what, printed, read in _pairs(table[column], codebook[reference]):
-            agree = printed == read if printed is None or read is None else abs(printed - read) <= _tolerance(what)
-            if not agree:
-                rows.append((column, reference, what, printed, read))
-    schema = {"column": pl.String, "reference": pl.String, "what": pl.String, "printed": pl.Float64, "read": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        lines = compare_lines(table[column], codebook[reference])
+        names = pl.lit(column).alias("column"), pl.lit(reference).alias("reference")
+        parts.append(lines.filter(pl.col("printed").ne_missing(pl.col("read"))).select(*names, *_LINES))
+    return pl.concat(parts)
 
 
-def _tolerance(what: str) -> float:
-    """Means are printed with two decimals."""
-    return 0.00501 if what == "mean" else 0.0
+def compare_lines(values: pl.Series, entry: Entry) -> pl.DataFrame:
+    """Every figure that a codebook prints for a variable, beside the same figure of the values read.
+
+    Returns:
+        Columns what (a value, a range "1 TO 999", "other", "valid", a missing code, "total", "minimum", "maximum" or
+        "mean"), printed and read (float64; null where there is none). "other" are valid values that no printed line
+        names, "valid" is the sum below the lines, "total" everybody but -4 and -5. Means are compared as they are
+        printed, to two decimals, halves up. No rows where the entry prints no figures.
+    """
+    if entry.total is None:
+        return pl.DataFrame(schema=_LINES)
+    return pl.DataFrame(list(_figures(values.drop_nulls().to_numpy(), entry)), schema=_LINES, orient="row")
 
 
-def _pairs(values: pl.Series, entry: Entry) -> Iterator[tuple[str, float | None, float | None]]:
-    """What is printed and what was read, for every figure that the codebook prints."""
-    missing = list(MISSING_CODES)
-    valid = values.filter(~values.is_in(missing)).drop_nulls()
+def _figures(values: np.ndarray, entry: Entry) -> Iterator[tuple[str, float | None, float | None]]:
+    numbers, counts = np.unique(values, return_counts=True)
+    missing = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    answered = ~np.isin(numbers, MISSING_CODES)
+    numbers, counts = numbers[answered].astype(np.int64), counts[answered]
+    below = np.concatenate([[0], np.cumsum(counts)])  # (numbers + 1,): people with a value below each
     listed = 0
     for line in entry.values:
-        count = int(valid.is_between(line.low, line.high).sum())
+        first, last = np.searchsorted(numbers, line.low), np.searchsorted(numbers, line.high, side="right")
+        count = int(below[last] - below[first])
         listed += count
         yield (str(line.low) if line.low == line.high else f"{line.low} TO {line.high}"), line.count, count
+    valid = int(below[-1])
     if entry.valid is not None:
-        yield "other", entry.valid - sum(line.count for line in entry.values), len(valid) - listed
-    for code in missing:
-        yield str(code), (entry.missing or {}).get(code, 0), int((values == code).sum())
-    if entry.total is not None:
-        yield "total", entry.total, int((~values.is_in([-4, -5])).sum())
-    if entry.mean is not None and len(valid):
-        numbers = valid.cast(pl.Float64).to_numpy()
-        yield "minimum", entry.minimum, float(numbers.min())
-        yield "maximum", entry.maximum, float(numbers.max())
-        yield "mean", entry.mean, float(numbers.mean())
+        yield "other", entry.valid - sum(line.count for line in entry.values), valid - listed
+        yield "valid", entry.valid, valid
+    printed = entry.missing or {}
+    for code in MISSING_CODES:
+        yield str(code), printed.get(code, 0), missing.get(code, 0)
+    yield "total", entry.total, len(values) - missing.get(-4, 0) - missing.get(-5, 0)
+    if entry.mean is not None:
+        yield "minimum", entry.minimum, float(numbers[0]) if valid else None
+        yield "maximum", entry.maximum, float(numbers[-1]) if valid else None
+        yield "mean", entry.mean, _mean(int(numbers @ counts), valid) if valid else None
 
 
-def _entries(lines: list[str], path: Path) -> Iterator[Entry]:
-    starts = [place for place, line in enumerate(lines) if HEADING.match(line)]
-    for start, end in pairwise([*starts, len(lines)]):
-        yield _entry(lines[start:end], path, row=start + 1)
-
-
-def _entry(block: list[str], path: Path, row: int) -> Entry:
-    heading = HEADING.match(block[0])
-    if heading is None:  # the caller cuts blocks at headings
-        raise LaborLLMError(f"{path}, row {row}: no heading of a variable; draw the codebook again")
-    reference, question, year = heading.groups()
-    missing: dict[int, int] = {}
-    total = None
-    bounds: tuple[float, ...] = ()
-    for line in block:
-        missing.update((int(code), int(count)) for code, count in MISSING.findall(line))
-        if found := TOTAL.match(line):
-            total = int(found[1])
-        if found := RANGE.match(line):
-            bounds = tuple(float(number) for number in found.groups())
-    minimum, maximum, mean = bounds or (None, None, None)
-    values, valid = _values(block, path, row)
-    return Entry(
-        reference=reference.replace(".", ""),
-        question=question,
-        year=year,
-        title=_title(block),
-        values=values,
-        valid=valid,
-        missing=missing,
-        total=total,
-        minimum=minimum,
-        maximum=maximum,
-        mean=mean,
-    )
-
-
-def _title(block: list[str]) -> str:
-    """The first indented paragraph after the heading."""
-    words: list[str] = []
-    for line in block[1:]:
-        if line.startswith(" " * 10) and line.strip():
-            words.append(line.strip())
-        elif words:
-            break
-    return " ".join(words)
-
-
-def _values(block: list[str], path: Path, row: int) -> tuple[tuple[ValueCount, ...], int | None]:
-    """The lines above the rule ``-------`` and the number below it; long labels run on, deeply indented."""
-    rule = next((place for place, line in enumerate(block) if line.strip() == "-------"), None)
-    if rule is None:
-        return (), None
-    values: list[ValueCount] = []
-    rest = ""
-    for line in reversed(block[:rule]):
-        if not line.strip():
-            break
-        found = VALUE.match(line)
-        if found is None:
-            rest = f"{line.strip()} {rest}".strip()
-            continue
-        count, low, high, label = found.groups()
-        values.append(ValueCount(int(low), int(high or low), f"{label.strip()} {rest}".strip(), int(count)))
-        rest = ""
-    below = block[rule + 1].strip() if rule + 1 < len(block) else ""
-    listed = sum(value.count for value in values)
-    if not below.isdigit() or int(below) < listed:
-        raise LaborLLMError(
-            f"{path}, row {row + rule + 1}: the frequencies of {block[0].split()[0]} sum to {listed}, the codebook "
-            f"says {below or 'nothing'}; draw the codebook again"
-        )
-    return tuple(reversed(values)), int(below)
-
-
-def _short_entries(lines: list[str], path: Path) -> Iterator[Entry]:
-    for line in lines:
-        if found := SHORT.match(line):
-            reference, year, title, question = found.groups()
-            yield Entry(reference=reference.replace(".", ""), question=question, year=year, title=title)
+def _mean(total: int, people: int) -> float:
+    """To two decimals, halves away from zero: so are all 1,025 means of the codebooks at hand, six of them halves."""
+    hundredths = (200 * abs(total) + people) // (2 * people)
+    return (hundredths if total >= 0 else -hundredths) / 100

@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
@@ -23,23 +24,29 @@ class Source:
     Attributes:
         names: the files in the order in which their rows are stacked.
         rows: rows of each, shape (files,).
+        origin: the row, counted from 1 over all files, that each row of the frame comes from, shape (frame_rows,);
+            None where the frame is the files' rows as they stand.
+        theirs: our column name -> the file's, where they differ.
     """
 
     names: tuple[str, ...]
     rows: tuple[int, ...]
+    origin: np.ndarray | None = field(default=None, compare=False)
+    theirs: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return " + ".join(self.names)
 
     def row(self, row: int) -> tuple[str, int]:
-        """The file of a row, counted from 1 over all files, and its row there."""
+        """The file of a row of the frame, counted from 1, and its row there."""
+        row = row if self.origin is None else int(self.origin[row - 1])
         ends = list(accumulate(self.rows))
         place = bisect_left(ends, row)
         return self.names[place], row - (ends[place] - self.rows[place])
 
     def at(self, column: str, row: int) -> str:
         file, own = self.row(row)
-        return f"{file}, column {column}, row {own}"
+        return f"{file}, column {self.theirs.get(column, column)}, row {own}"
 
     def both(self, first: int, second: int) -> str:
         (file, own), (other, others) = self.row(first), self.row(second)
@@ -77,20 +84,25 @@ def careers_from_frame(
         >>> careers_from_frame(frame, occupations).table.select("person", "year", "occupation").rows()
         [(1, 1984, '313'), (1, 1985, '436')]
     """
-    table = _as_polars(frame, str(source))
+    table = as_polars(frame, str(source))
     _require_columns(table, str(source))
     source = source if isinstance(source, Source) else Source((source,), (table.height,))
     table = table.select(column for column in COLUMNS if column in table.columns).with_row_index("row", offset=1)
     _require_values(table, source)
     table = _typed(table, occupations, source=source, survey=survey)
     _require_born(table, source)
-    table = table.sort("person", "year", maintain_order=True)
+    table = _sorted(table)
     _require_one_row_per_person_year(table, source)
     _require_constant(table, source)
     return Careers(table=table.drop("row"), occupations=occupations, flow=tuple(flow))
 
 
-def _as_polars(frame: Any, source: str) -> pl.DataFrame:
+def as_polars(frame: Any, source: str) -> pl.DataFrame:
+    """A frame of any library as polars.
+
+    Raises:
+        LaborLLMError: it is no frame, or has no rows.
+    """
     try:
         table = nw.from_native(frame, eager_only=True).to_polars()
     except TypeError as error:
@@ -140,8 +152,9 @@ def _require_plain(table: pl.DataFrame, source: Source) -> None:
     """Numbers and words only: a date is no calendar year, a list is no value."""
     for name in (*COLUMNS, "row"):
         if name in table.columns and (table[name].dtype.is_temporal() or table[name].dtype.is_nested()):
+            theirs = source.theirs.get(name, name)
             raise LaborLLMError(
-                f"{source}, column {name}: is of type {table[name].dtype}; give numbers or words, of dates the year"
+                f"{source}, column {theirs}: is of type {table[name].dtype}; give numbers or words, of dates the year"
             )
 
 
@@ -196,8 +209,12 @@ def _words(table: pl.DataFrame, name: str, source: Source) -> pl.Series:
     if name not in table.columns:
         return pl.Series(name, [None] * table.height, dtype=pl.String)
     words = table[name].cast(pl.String)
-    bad = table.filter(words.str.contains("[\n\r]") | (words.str.strip_chars() != words) | (words == ""))
-    if bad.height:
+    distinct = words.unique()
+    faulty = distinct.filter(
+        distinct.str.contains("[\n\r]") | (distinct.str.strip_chars() != distinct) | (distinct == "")
+    )
+    if len(faulty):
+        bad = table.filter(words.is_in(faulty.implode()))
         raise LaborLLMError(
             f"{source.at(name, bad['row'][0])}: {bad[name][0]!r} is blank, padded or spans lines; "
             f"trim it, or leave it missing"
@@ -231,9 +248,20 @@ def _require_born(table: pl.DataFrame, source: Source) -> None:
         )
 
 
+def _sorted(table: pl.DataFrame) -> pl.DataFrame:
+    """By person and year; a table that is sorted, as large ones mostly are, is not copied."""
+    person, year = pl.col("person"), pl.col("year")
+    rises = (person > person.shift()) | ((person == person.shift()) & (year >= year.shift()))
+    if table.select(rises).to_series()[1:].all():
+        return table
+    return table.sort("person", "year", maintain_order=True)
+
+
 def _require_one_row_per_person_year(table: pl.DataFrame, source: Source) -> None:
-    twice = table.filter(pl.struct("person", "year").is_duplicated())
-    if twice.height:
+    """The table is sorted, so that equal person-years stand one below the other."""
+    again = table.select((pl.col("person") == pl.col("person").shift()) & (pl.col("year") == pl.col("year").shift()))
+    if again.to_series().any():
+        twice = table.filter(pl.struct("person", "year").is_duplicated())
         rows = twice["row"].head(2).to_list()
         raise LaborLLMError(
             f"{source.both(*rows)}: person {twice['person'][0]} has two rows for {twice['year'][0]} "

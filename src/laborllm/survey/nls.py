@@ -1,37 +1,34 @@
-"""Extracts of the NLS Investigator, of any cohort: CSV files and Stata dictionaries, zipped or not.
+"""Extracts of the NLS Investigator, of any cohort: ``.csv``, ``.dct`` or ``.dat``, zipped or not.
 
 Every value is a whole number. Those below zero say why there is none: -1 refusal, -2 don't know, -3 invalid skip,
 -4 valid skip, -5 no interview (nlsinfo.org, "Missing values").
 """
 
-import csv
-import io
-import lzma
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.codebook import Entry, read_codebook
+from laborllm.survey.codebook import Codebook, Entry, read_codebook
+from laborllm.survey.nls_files import CODEBOOKS, file_beside, opened_extract, tagsets_beside
+from laborllm.survey.nls_headers import HeadedStream, read_header
 from laborllm.survey.variables import question_key
+from laborllm.survey.whole_numbers import Numbers, read_numbers
 
 PERSON = "person"
 ID_REFERENCE = "R0000100"
 ID_QUESTIONS = ("CASEID", "PUBID")
-REFERENCE = re.compile(r"([A-Z]\d{5})\.?(\d{2})", re.IGNORECASE)
-QUESTION = re.compile(r"(.+)_(\d{4}|XRND|78SCRN)", re.IGNORECASE)
-DICTIONARY_LINE = re.compile(r'\s*(\S+)\s+"(.*)"\s*')
-_CHUNK = 1000
-"""Rows turned into numbers at a time: keeps the text of a 50 MB file out of memory."""
+"""Of the NLSY79 and of the NLSY97, which both call it R0000100."""
+REFERENCE = re.compile(r"([A-Z][0-9]{5})\.?([0-9]{2})", re.IGNORECASE)
+QUESTION = re.compile(r"(.{1,120})_([0-9]{4}|XRND|78SCRN)", re.IGNORECASE)
+_COHORTS = {".NLSY79": "CASEID", ".NLSY97": "PUBID"}
+_PEOPLE = {12686: "CASEID", 8984: "PUBID"}
+"""Everybody in the public-use file of a cohort: the last way to tell which one a whole extract is from."""
 
 
 @dataclass(frozen=True)
@@ -70,53 +67,73 @@ class Extract:
     """Variables of one or several extracts.
 
     Attributes:
-        table: one row a person, sorted; column person, then one column per variable under ``Variable.column``, all
-            int64, with the survey's missing codes; null where the person is not in that variable's file.
+        values: one row a person, sorted; column person (int64), then one column per variable under
+            ``Variable.column``, each of the smallest of int16, int32 and int64 that holds it, with the survey's
+            missing codes; null where the person is not in that variable's file.
         variables: one per column after person, in the same order.
         header: every variable of the files, wanted or not, in the order of the files; ids aside.
+        id: the variable behind the column person.
     """
 
-    table: pl.DataFrame
+    values: pl.DataFrame
     variables: tuple[Variable, ...]
     header: tuple[Variable, ...] = ()
+    id: Variable | None = None
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """The values, all int64, so that no sum or product of two columns overflows."""
+        return self.values.cast(pl.Int64)
 
 
 def read_extract(
-    path: Path, *, wanted: Callable[[Variable], bool] | None = None, codebook: Path | None = None
+    path: Path, *, wanted: Callable[[Variable], bool] | None = None, codebook: Path | Codebook | None = None
 ) -> Extract:
-    """Read the wanted variables of one extract.
+    """Read the wanted variables of one extract; only they are ever turned into numbers.
 
     Args:
         path: a ``.csv`` with reference numbers (R0000100) or question names (CASEID_1979) in its header, a ``.dct``
-            Stata dictionary with its data, or a ``.zip`` that holds one of them.
+            Stata dictionary with its data, a ``.dat`` beside the ``.sps``, ``.dct`` or ``.sdf`` that names its columns,
+            or a ``.zip`` that holds one of them.
         wanted: which variables to keep; None keeps all. The id is always read.
-        codebook: the ``.cdb`` or ``.sdf`` of the extract; None looks for one beside it with the same stem.
+        codebook: the ``.cdb`` or ``.sdf`` of the extract; None looks for one of the same name beside it or in its zip.
 
     Raises:
         LaborLLMError: the file is missing, empty, broken or no extract; a header names no variable or the id is
-            absent; a row has too few or too many values, a value is no whole number, or an id stands twice.
+            absent; a row has too few or too many values, a value is no whole number, an id stands twice, or the file
+            ends within a row before everybody in its codebook has one.
     """
-    with _opened(path) as (kind, lines):
-        header, rows = _header(lines, kind, path)
-        variables = _variables(header, _entries(path, codebook), path)
+    with opened_extract(path) as (kind, raw):
+        stream = HeadedStream(raw, path)
+        header = read_header(stream, kind, path)
+        entries = _entries(path, codebook)
+        variables = _variables(header.columns, entries, path)
         id_place = _id_place(variables, path)
         kept = [i for i, variable in enumerate(variables) if i != id_place and (wanted is None or wanted(variable))]
-        names = [variables[i].column for i in (id_place, *kept)]
-        values = _numbers(rows, [id_place, *kept], names=names, width=len(variables), path=path)
-    _require_one_row_per_person(values[:, 0], names[0], path)
-    table = pl.DataFrame(values, schema=[PERSON, *names[1:]], orient="row").sort(PERSON)
+        places = {i: variables[i].column for i in (id_place, *kept)}
+        numbers = read_numbers(stream, header.layout, places, path)
+    people = numbers.columns[0].astype(np.int64)
+    _require_one_row_per_person(people, places[id_place], path)
+    _require_whole(numbers, entries, path)
+    order = None if (np.diff(people) > 0).all() else np.argsort(people)
+    columns = {
+        name: pl.Series(column if order is None else column[order])
+        for name, column in zip((PERSON, *list(places.values())[1:]), (people, *numbers.columns[1:]), strict=True)
+    }
     others = tuple(variable for variable in variables if not variable.is_id)
-    return Extract(table=table, variables=tuple(variables[i] for i in kept), header=others)
+    id_variable = _with_cohort(variables[id_place], len(people), path)
+    return Extract(pl.DataFrame(columns), tuple(variables[i] for i in kept), others, id_variable)
 
 
 def read_extracts(paths: Sequence[Path], *, wanted: Callable[[Variable], bool] | None = None) -> Extract:
     """Read several extracts of one cohort and join them on the id.
 
     Raises:
-        LaborLLMError: as ``read_extract``; or two extracts hold the same variable with different values.
+        LaborLLMError: as ``read_extract``; two extracts hold the same variable with different values, or their ids are
+            known to be those of two cohorts.
     """
     if not paths:
-        raise LaborLLMError("no extract is given; name at least one .csv, .dct or .zip file")
+        raise LaborLLMError("no extract is given; name at least one .csv, .dct, .dat or .zip file")
     return reduce(_join, [read_extract(path, wanted=wanted) for path in paths])
 
 
@@ -136,6 +153,7 @@ def agreed_column(extract: Extract, variables: Sequence[Variable], name: str) ->
 def _agree(
     people: pl.Series, *, ours: Variable, our_values: pl.Series, theirs: Variable, their_values: pl.Series
 ) -> pl.Series:
+    our_values, their_values = our_values.cast(pl.Int64), their_values.cast(pl.Int64)
     both = pl.DataFrame([people.alias(PERSON), our_values.alias("ours"), their_values.alias("theirs")])
     differ = both.filter(pl.col("ours") != pl.col("theirs"))
     if differ.height:
@@ -149,91 +167,41 @@ def _agree(
 
 def _join(left: Extract, right: Extract) -> Extract:
     """All people of both; a variable that both hold is kept once, if they agree."""
+    _require_one_cohort(left, right)
     places = {variable.column: f"right {variable.column}" for variable in right.variables}
-    table = left.table.join(right.table.rename(places), on=PERSON, how="full", coalesce=True).sort(PERSON)
-    people, variables = table[PERSON], list(left.variables)
+    values = left.values.join(right.values.rename(places), on=PERSON, how="full", coalesce=True).sort(PERSON)
+    people, variables = values[PERSON], list(left.variables)
+    known = {name: variable for variable in reversed(left.variables) for name in variable.names}
     for variable in right.variables:
-        values = table.drop_in_place(places[variable.column])
-        ours = next((known for known in left.variables if known.names & variable.names), None)
+        theirs = values.drop_in_place(places[variable.column])
+        ours = next((known[name] for name in variable.names if name in known), None)
         if ours is None:
-            table = table.with_columns(values.alias(variable.column))
+            values = values.with_columns(theirs.alias(variable.column))
             variables.append(variable)
         else:
-            agreed = _agree(people, ours=ours, our_values=table[ours.column], theirs=variable, their_values=values)
-            table = table.with_columns(agreed.alias(ours.column))
-    return Extract(table=table, variables=tuple(variables), header=left.header + right.header)
+            agreed = _agree(people, ours=ours, our_values=values[ours.column], theirs=variable, their_values=theirs)
+            values = values.with_columns(agreed.alias(ours.column))
+    return Extract(values, tuple(variables), left.header + right.header, _known_id(left, right))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
-    """The kind of extract (csv or dct) and its lines."""
-    try:
-        if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                member = _member(archive, path)
-                with archive.open(member) as raw, _text(raw) as lines:
-                    yield Path(member).suffix.lower(), lines
-        else:
-            with path.open("rb") as raw, _text(raw) as lines:
-                yield path.suffix.lower(), lines
-    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError) as error:
-        raise LaborLLMError(f"{path}: the zip is truncated or corrupt ({error}); download the extract again") from error
-    except csv.Error as error:
-        raise LaborLLMError(f"{path}: is no CSV file ({error}); draw the extract again") from error
-    except FileNotFoundError as error:
-        raise LaborLLMError(f"{path}: there is no such file; check the path, relative to the study file") from error
-    except OSError as error:
-        raise LaborLLMError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+def _known_id(left: Extract, right: Extract) -> Variable | None:
+    return left.id if left.id and left.id.question else right.id
 
 
-def _text(raw: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(cast(io.BufferedReader, raw), encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _member(archive: zipfile.ZipFile, path: Path) -> str:
-    names = [name for name in archive.namelist() if not name.startswith("__MACOSX")]
-    for suffix in (".dct", ".csv"):
-        found = [name for name in names if name.lower().endswith(suffix)]
-        if len(found) > 1:
-            raise LaborLLMError(f"{path}: holds {len(found)} {suffix} files ({', '.join(found)}); zip one at a time")
-        if found:
-            return found[0]
-    raise LaborLLMError(f"{path}: holds no .dct or .csv file but {', '.join(names) or 'nothing'}; zip the extract")
-
-
-def _header(lines: Iterator[str], kind: str, path: Path) -> tuple[list[tuple[str, str]], Iterator[list[str]]]:
-    """Name and label of each column, and the rows that follow."""
-    rows: Iterator[list[str]]
-    if kind == ".csv":
-        rows = csv.reader(lines)
-        header = [(name.strip(), "") for name in next(rows, [])]
-    elif kind == ".dct":
-        header = list(_dictionary(lines, path))
-        rows = (line.split() for line in lines)
-    else:
-        raise LaborLLMError(f"{path}: {kind or 'a file without suffix'} is no extract; give a .csv, .dct or .zip file")
-    if not header:
-        raise LaborLLMError(f"{path}: the file is empty; draw the extract again")
-    return header, rows
-
-
-def _dictionary(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]]:
-    """The lines between ``infile dictionary {`` and ``}``."""
-    first = next(lines, "")
-    if not first:
-        return
-    if not first.strip().startswith("infile dictionary"):
-        raise LaborLLMError(f"{path}, row 1: {first.strip()[:60]!r} is no 'infile dictionary'; give a Stata .dct file")
-    for row, line in enumerate(lines, start=2):
-        if line.strip() == "}":
-            return
-        found = DICTIONARY_LINE.fullmatch(line)
-        if found is None:
-            raise LaborLLMError(
-                f"{path}, row {row}: {line.strip()[:60]!r} is no variable with its label; draw the extract again"
-            )
-        yield found[1], found[2]
-    raise LaborLLMError(f"{path}: the dictionary is cut off before its closing brace; download the extract again")
+def _require_one_cohort(left: Extract, right: Extract) -> None:
+    """NLSY79 and NLSY97 give their ids the same reference number, and both count from 1."""
+    ours, theirs = left.id, right.id
+    if (
+        ours
+        and theirs
+        and ours.question
+        and theirs.question
+        and question_key(ours.question) != question_key(theirs.question)
+    ):
+        raise LaborLLMError(
+            f"{theirs.file}, column {theirs.column}: the ids are {theirs.question}, but those of {ours.file} are "
+            f"{ours.question}: these are two surveys' people; read the files of one survey at a time"
+        )
 
 
 def _variables(header: list[tuple[str, str]], entries: Mapping[str, Entry], path: Path) -> list[Variable]:
@@ -250,7 +218,7 @@ def _variables(header: list[tuple[str, str]], entries: Mapping[str, Entry], path
             variable = Variable(column, question=question, year=year, label=label, file=str(path))
         else:
             raise LaborLLMError(
-                f"{path}, column {place}: {column!r} is neither a reference number (R0000100) nor a question name with "
+                f"{path}, column {place}: {column[:60]!r} is neither a reference number (R0000100) nor a question name with "
                 f"its year (CASEID_1979); draw the extract with one of these headers or rename the column"
             )
         if entry:
@@ -283,55 +251,42 @@ def _id_place(variables: list[Variable], path: Path) -> int:
 
 
 def codebook_beside(path: Path) -> Path | None:
-    """The ``.cdb``, else the ``.sdf``, that bears an extract's name and lies in its folder."""
-    stem = re.sub(r"(\.(csv|dct))?(\.zip)?$", "", path.name, flags=re.IGNORECASE)
-    found = (path.with_name(stem + suffix) for suffix in (".cdb", ".sdf"))
-    return next((file for file in found if file.is_file()), None)
+    """The ``.cdb``, else the ``.sdf``, that bears an extract's name and lies in its folder; its zip, if inside."""
+    return file_beside(path, CODEBOOKS)
 
 
-def _entries(path: Path, codebook: Path | None) -> dict[str, Entry]:
+def _entries(path: Path, codebook: Path | Codebook | None) -> Mapping[str, Entry]:
     """The codebook given, or the one beside the extract, or none."""
-    file = codebook or codebook_beside(path)
-    return {} if file is None else read_codebook(file)
+    file = codebook if codebook is not None else codebook_beside(path)
+    return read_codebook(file) if isinstance(file, Path) else file or {}
 
 
-def _numbers(rows: Iterator[list[str]], places: list[int], *, names: list[str], width: int, path: Path) -> np.ndarray:
-    """The values at ``places`` of every row, int64, shape (people, places)."""
-    chunks: list[np.ndarray] = []
-    texts: list[list[str]] = []
-    count = 0
-    for values in rows:
-        if not values:
-            continue
-        count += 1
-        if len(values) != width:
-            raise LaborLLMError(
-                f"{path}, row {count}: has {len(values)} values for {width} columns; the file is cut off or was "
-                f"edited: download the extract again"
-            )
-        texts.append([values[place] for place in places])
-        if len(texts) == _CHUNK:
-            chunks.append(_whole(texts, names, path=path, first_row=count - len(texts) + 1))
-            texts = []
-    if texts:
-        chunks.append(_whole(texts, names, path=path, first_row=count - len(texts) + 1))
-    if not chunks:
-        raise LaborLLMError(f"{path}: has a header but no rows; draw the extract again")
-    return np.concatenate(chunks)  # (people, places)
+def _with_cohort(variable: Variable, people: int, path: Path) -> Variable:
+    """The id with its question name, where label, tagset or the number of people tell the cohort."""
+    if variable.question:
+        return variable
+    words = re.search(r"\b(CASEID|PUBID)\b", variable.label, re.IGNORECASE)
+    tagsets = [_COHORTS[suffix] for suffix in tagsets_beside(path) if suffix in _COHORTS]
+    if words:
+        question = words[0].upper()
+    elif "12686" in variable.label:
+        question = "CASEID"
+    elif len(tagsets) == 1:
+        question = tagsets[0]
+    else:
+        question = _PEOPLE.get(people, "")
+    return replace(variable, question=question) if question else variable
 
 
-def _whole(texts: list[list[str]], names: list[str], *, path: Path, first_row: int) -> np.ndarray:
-    try:
-        return np.array(texts).astype(np.int64)  # (rows, places)
-    except (ValueError, OverflowError):
-        for row, values in enumerate(texts, start=first_row):
-            for name, value in zip(names, values, strict=True):
-                if not re.fullmatch(r"\s*-?\d{1,18}\s*", value):
-                    raise LaborLLMError(
-                        f"{path}, column {name}, row {row}: {value!r} is no whole number; NLS extracts hold numbers "
-                        f"alone (-5 to -1 where there is none): mend the value or draw the extract again"
-                    ) from None
-        raise
+def _require_whole(numbers: Numbers, entries: Mapping[str, Entry], path: Path) -> None:
+    """A file that ends within its last row may be cut off there: then its codebook counts more people."""
+    everybody = entries.people if isinstance(entries, Codebook) else None
+    rows = len(numbers.columns[0])
+    if everybody and rows < everybody and not numbers.last_row_ends:
+        raise LaborLLMError(
+            f"{path}, the last row has no line end and the codebook counts {everybody} people, not {rows}: "
+            "the file is cut off; download the extract again"
+        )
 
 
 def _require_one_row_per_person(people: np.ndarray, name: str, path: Path) -> None:

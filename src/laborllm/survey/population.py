@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from laborllm.survey.careers import EDUCATION, ETHNICITIES, GENDERS, REGIONS
+from laborllm.survey.likeness import AGES, SHARES, rounds_of
 from laborllm.survey.world import SimulatedSettings, World
 
-YOUNGEST_FIRST, OLDEST_FIRST = 15, 22
-"""Ages in the first calendar year, as in the NLSY79."""
 WORKING_AGES = (16, 45)
 ETHNICITY_SHARES = (0.58, 0.22, 0.15, 0.05)
 REGION_SHARES = (0.20, 0.25, 0.36, 0.19)
@@ -55,15 +54,17 @@ def draw_population(settings: SimulatedSettings, world: World, rng: np.random.Ge
     """Draw people and their rows, one call of the generator per covariate; a résumé tells every year of working age."""
     yearly = settings.population == "resume"
     people = settings.people
-    birth_year = settings.first_year - rng.integers(YOUNGEST_FIRST, OLDEST_FIRST + 1, people)
-    first_year, last_year = settings.first_year, settings.last_year
-    rounds = np.arange(first_year, last_year + 1) if yearly else survey_rounds(first_year, last_year)
+    first_birth, last_birth = settings.births
+    birth_year = last_birth - rng.integers(0, last_birth - first_birth + 1, people)
+    rounds = np.arange(settings.first_year, settings.last_year + 1) if yearly else _rounds(settings)
     age = rounds - birth_year[:, None]  # (people, rounds)
-    of_age = (age >= WORKING_AGES[0]) & (age <= WORKING_AGES[1])
+    youngest, oldest = AGES[settings.like] if settings.like else WORKING_AGES
+    of_age = (age >= youngest) & (age <= oldest)
+    shares = np.array(SHARES[settings.like] if settings.like else ETHNICITY_SHARES)
     return Population(
         type=rng.choice(len(world.type_shares), people, p=world.type_shares),
         gender=rng.integers(0, len(GENDERS), people),
-        ethnicity=rng.choice(len(ETHNICITIES), people, p=ETHNICITY_SHARES),
+        ethnicity=rng.choice(len(ETHNICITIES), people, p=shares),
         region=rng.choice(len(REGIONS), people, p=REGION_SHARES),
         birth_year=birth_year,
         rounds=rounds,
@@ -71,6 +72,14 @@ def draw_population(settings: SimulatedSettings, world: World, rng: np.random.Ge
         of_age=of_age,
         interviewed=of_age if yearly else of_age & _present(of_age.shape, rng),
     )
+
+
+def _rounds(settings: SimulatedSettings) -> np.ndarray:
+    """The calendar years of the interviews, shape (rounds,)."""
+    first_year, last_year = settings.first_year, settings.last_year
+    if settings.like is None:
+        return survey_rounds(first_year, last_year)
+    return np.array(rounds_of(settings.like, first_year, last_year))  # (rounds,)
 
 
 def survey_rounds(first_year: int, last_year: int) -> np.ndarray:

@@ -34,6 +34,7 @@ __all__ = [
     "build_world",
     "latent_types",
     "simulate",
+    "simulated_population",
     "situations",
     "true_log_probabilities",
 ]
@@ -80,9 +81,14 @@ def simulate(settings: SimulatedSettings) -> Careers:
     return careers_from_frame(frame, world.occupations, source=name, survey=name, flow=steps)
 
 
+def simulated_population(settings: SimulatedSettings) -> Population:
+    """Everybody drawn, with a row or not: entry p - 1 is person p of ``simulate``."""
+    return draw_population(settings, build_world(settings), _people_rng(settings))
+
+
 def latent_types(settings: SimulatedSettings) -> np.ndarray:
     """The latent type that no model may see: entry p - 1 is person p's, interviewed or not; shape (people drawn,)."""
-    return draw_population(settings, build_world(settings), _people_rng(settings)).type
+    return simulated_population(settings).type
 
 
 def true_log_probabilities(world: World, careers: Careers, *, types: np.ndarray) -> np.ndarray:

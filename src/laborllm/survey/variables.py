@@ -3,10 +3,12 @@
 A table is a CSV with the columns concept, year, reference and questions. ``concept`` is a word of the reader,
 ``year`` the survey year as the survey writes it, ``reference`` the survey's own number of the variable, and
 ``questions`` the names, parted by spaces, that a header may bear instead. The tables that come with the package are
-``data/nlsy79_variables.csv``, ``data/nlsy97_variables.csv`` and ``data/psid_variables.csv``.
+``data/nlsy79_variables.csv``, ``data/nlsy97_variables.csv`` and ``data/psid_variables.csv``; they may have further
+columns, such as the source of a reference number.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +31,18 @@ def question_key(question: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", question.upper())
 
 
+def _names(year: str, reference: str | None, questions: str | None) -> list[str]:
+    """The names under which a file may hold the variable of one row."""
+    names = [f"{question_key(question)}_{year}" for question in (questions or "").split()]
+    return [*names, *([reference] if reference else [])]
+
+
 @dataclass(frozen=True)
 class VariableTable:
     """The variables of a survey that make a career.
 
     Attributes:
-        rows: columns ``COLUMNS``, all text; one row per concept, year and reference.
+        rows: columns ``COLUMNS`` and any others, all text; one row per concept, year and reference.
     """
 
     rows: pl.DataFrame
@@ -42,11 +50,22 @@ class VariableTable:
     @cached_property
     def meaning(self) -> dict[str, tuple[str, str]]:
         """Reference, or question name with its year (``QUESTION_1979``) -> concept and year."""
-        found: dict[str, tuple[str, str]] = {}
-        for concept, year, reference, questions in self.rows.select(COLUMNS).iter_rows():
-            names = [f"{question_key(question)}_{year}" for question in (questions or "").split()]
-            found |= dict.fromkeys([*names, *([reference] if reference else [])], (concept, year))
-        return found
+        return {name: row[:2] for row in self.rows.select(COLUMNS).iter_rows() for name in _names(*row[1:])}
+
+    @cached_property
+    def questions(self) -> dict[str, frozenset[str]]:
+        """Reference -> the question names that the table gives it, as ``question_key`` writes them."""
+        pairs = self.rows.select("reference", "questions").drop_nulls("reference")
+        return {name: frozenset(map(question_key, (words or "").split())) for name, words in pairs.iter_rows()}
+
+    def tagset(self, person: str) -> list[str]:
+        """The reference numbers of the table in order, the one of the person's id first: the lines of a tagset.
+
+        Examples:
+            >>> read_variables("nlsy79").tagset("R0000100")[:3]
+            ['R0000100', 'R0000500', 'R0046400']
+        """
+        return [person, *sorted(set(self.rows["reference"].drop_nulls()) - {person})]
 
     def years(self, concept: str) -> list[str]:
         """The years for which the table names a variable of the concept, in order.
@@ -58,23 +77,26 @@ class VariableTable:
         return sorted(set(self.rows.filter(pl.col("concept") == concept)["year"]))
 
 
-def read_variables(survey: str, extra: Path | None = None) -> VariableTable:
+def read_variables(survey: str, extra: Path | None = None, concepts: Collection[str] = ()) -> VariableTable:
     """The table that comes with the package, with a user's rows in it.
 
     Args:
         survey: "nlsy79", "nlsy97" or "psid".
         extra: a CSV with the same columns (questions may be left out). Its rows replace those of the same concept and
             year, and are added where there are none.
+        concepts: words that the reader knows besides those of the table that comes with the package.
 
     Raises:
-        LaborLLMError: the file is missing or no such CSV, or a row has an unknown concept, no year or no name.
+        LaborLLMError: the file is missing or no such CSV; or a row has an unknown concept, no year or no name, or a
+            name that stands for something else too.
     """
     shipped = pl.read_csv(_DATA / f"{survey}_variables.csv", infer_schema=False)
     if extra is None:
         return VariableTable(shipped)
-    rows = _read_extra(extra, known=sorted(set(shipped["concept"])))
+    rows = _read_extra(extra, known=sorted({*shipped["concept"], *concepts}))
     replaced = shipped.join(rows, on=("concept", "year"), how="anti", maintain_order="left")
-    return VariableTable(pl.concat([replaced, rows]))
+    _require_one_meaning(rows, VariableTable(replaced), extra)
+    return VariableTable(pl.concat([replaced, rows], how="diagonal"))
 
 
 def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:
@@ -101,3 +123,15 @@ def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:
         if reference is None and questions is None:
             raise LaborLLMError(f"{path}, row {number}: {concept} {year} has neither reference nor questions; give one")
     return rows.with_columns(pl.col("reference").str.to_uppercase().str.replace_all(".", "", literal=True))
+
+
+def _require_one_meaning(rows: pl.DataFrame, others: VariableTable, path: Path) -> None:
+    meaning = dict(others.meaning)
+    for number, (concept, year, reference, questions) in enumerate(rows.iter_rows(), start=1):
+        for name in _names(year, reference, questions):
+            known = meaning.setdefault(name, (concept, year))
+            if known != (concept, year):
+                raise LaborLLMError(
+                    f"{path}, row {number}: {name} is {concept} of {year}, but already {' of '.join(known)}; "
+                    f"give each variable one meaning"
+                )

@@ -7,7 +7,7 @@ nothing.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,10 +15,13 @@ from pydantic import Field, model_validator
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
 from laborllm.survey.careers import ETHNICITIES, REGIONS
+from laborllm.survey.likeness import Like, births, censuses, reachable, rounds_of
 from laborllm.survey.occupations import STATES, Occupations, occ1990dd
 
 SIMULATED_STATES = ("unemployed", "not_in_labor_force", "in_education")
 OLDEST = 99
+YOUNGEST_FIRST, OLDEST_FIRST = 15, 22
+"""Ages in the first calendar year, as in the NLSY79."""
 TYPE_SHARES = (0.40, 0.35, 0.25)
 TYPE_STAY = (1.0, 0.0, -1.3)
 """Stayers, middling, movers: what the latent type adds to the logit of keeping a job."""
@@ -32,7 +35,9 @@ GENDER = 1.7
 UNDERQUALIFIED, OVERQUALIFIED = 1.8, 0.7
 """What each missing, and each superfluous, level of education costs an occupation in logits."""
 GROUP_EFFECT = 0.35
-"""Standard deviation, across groups of occupations, of the effects of ethnicity, region and four birth years."""
+"""Standard deviation, across groups of occupations, of the effects of ethnicity, region and four birth years.
+
+Where people are born over more than eight years, the effect of cohort is spread over half of these."""
 SCHOOL_UNTIL = (18, 19, 22, 23, 25)
 """Last age at which people of each level of ``EDUCATION`` are commonly still at school."""
 SCHOOL, AFTER_SCHOOL = 3.0, -2.0
@@ -79,8 +84,12 @@ class SimulatedSettings(Settings):
         people: people drawn, the size of either population. Résumés are many more than interviewed people: choose a
             larger number for them. Those of the résumés who never hold a job are dropped, and counted.
         occupations: jobs on the closed list, spread over the groups of occ1990dd; three states come on top.
-        first_year: first calendar year; people are 15 to 22 years old in it.
-        last_year: last calendar year; in the last third of the years the survey has a round every other year.
+        first_year: first calendar year; people are 15 to 22 years old in it, unless ``like`` says otherwise.
+        last_year: last calendar year; in the last third of the years the survey has a round every other year, unless
+            ``like`` says otherwise.
+        like: a real survey to resemble, "nlsy79", "nlsy97" or "psid": its rounds between the two years (all of them,
+            where the years are left out), its years of birth, its ethnicities, and jobs that each of its
+            classifications can code. ``simulated_surveys.write_survey`` needs it. None resembles none.
         seed: fixes the world and the people. Both populations of one seed live in the same world.
         population: "survey", with interviews missed; or "resume", an unrepresentative one with every calendar year of
             working age.
@@ -94,13 +103,35 @@ class SimulatedSettings(Settings):
     last_year: int = Field(default=2000, ge=1950, le=2050)
     seed: int = Field(default=1, ge=0)
     population: Literal["survey", "resume"] = "survey"
+    like: Like | None = None
     mechanisms: Mechanisms = Mechanisms()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _years_of_the_survey(cls, values: Any) -> Any:
+        """Years that are left out become those of the survey to resemble."""
+        if not isinstance(values, dict) or values.get("like") not in get_args(Like):
+            return values
+        rounds = list(censuses(values["like"]))
+        return {"first_year": rounds[0], "last_year": rounds[-1]} | values
 
     @model_validator(mode="after")
     def _years_in_order(self) -> "SimulatedSettings":
         if self.last_year < self.first_year:
             raise ValueError(f"last_year {self.last_year} is before first_year {self.first_year}; swap them")
+        if self.like and not rounds_of(self.like, self.first_year, self.last_year):
+            first, *_, last = censuses(self.like)
+            raise ValueError(
+                f"{self.like} has no round from {self.first_year} to {self.last_year}; its rounds are {first} to {last}"
+            )
         return self
+
+    @property
+    def births(self) -> tuple[int, int]:
+        """First and last year of birth."""
+        if self.like is None:
+            return self.first_year - OLDEST_FIRST, self.first_year - YOUNGEST_FIRST
+        return births(self.like, self.first_year, self.last_year)
 
 
 @dataclass(frozen=True)
@@ -222,7 +253,9 @@ def build_world(settings: SimulatedSettings) -> World:
     # Every mechanism draws from a stream of its own, so that a switch changes nothing but its own effect.
     streams = np.random.default_rng([settings.seed, 0]).spawn(7)
     on = settings.mechanisms
-    occupations = _choose(settings.occupations, streams[0])
+    occupations = _choose(settings, streams[0])
+    first_birth, last_birth = settings.births
+    half_births = max(4, (last_birth - first_birth) / 2)  # years of birth over which the cohort effect adds up
     tilt, asked = _profiles(occupations, streams[1])
     away = np.array([0.0, 1.0, 2.0, 3.0, 4.0])[:, None] - asked  # (levels, destinations)
     job = ~np.array(occupations.is_state)
@@ -238,8 +271,8 @@ def build_world(settings: SimulatedSettings) -> World:
         gender=on.gender * GENDER * np.outer([1.0, -1.0], tilt),
         ethnicity=on.ethnicity * GROUP_EFFECT * _by_group(occupations, streams[3], len(ETHNICITIES)),
         region=on.region * GROUP_EFFECT * _by_group(occupations, streams[4], len(REGIONS)),
-        cohort=on.cohort * GROUP_EFFECT / 4 * _by_group(occupations, streams[5], 1)[0],
-        middle_birth_year=settings.first_year - 18.5,
+        cohort=on.cohort * GROUP_EFFECT / half_births * _by_group(occupations, streams[5], 1)[0],
+        middle_birth_year=(first_birth + last_birth) / 2,
         cycle=on.business_cycle * np.where(job, CYCLE_MOVES, _state(occupations, "unemployed") * CYCLE_UNEMPLOYMENT),
         type_shares=np.array(TYPE_SHARES) if on.types else np.ones(1),
         type_stay=on.types * np.outer(TYPE_STAY[:types], job),
@@ -247,13 +280,14 @@ def build_world(settings: SimulatedSettings) -> World:
     )
 
 
-def _choose(jobs: int, rng: np.random.Generator) -> Occupations:
+def _choose(settings: SimulatedSettings, rng: np.random.Generator) -> Occupations:
     """Take jobs from each group in turn, at random inside a group, until there are enough."""
-    everything = occ1990dd(states=SIMULATED_STATES)
+    everything, jobs = _everything(settings), settings.occupations
     places = np.flatnonzero(~np.array(everything.is_state))
     if jobs > len(places):
         raise LaborLLMError(
-            f"survey.occupations is {jobs}; occ1990dd has {len(places)} jobs: give {len(places)} or fewer"
+            f"survey.occupations is {jobs}; {'occ1990dd' if settings.like is None else settings.like} has "
+            f"{len(places)} jobs: give {len(places)} or fewer"
         )
     turns: dict[str, int] = {}
     ranked = []
@@ -263,6 +297,16 @@ def _choose(jobs: int, rng: np.random.Generator) -> Occupations:
         ranked.append((turns[group], place))
     chosen = {everything.codes[place] for _, place in sorted(ranked)[:jobs]}
     return everything.restrict(chosen | set(SIMULATED_STATES))
+
+
+def _everything(settings: SimulatedSettings) -> Occupations:
+    """The list to choose from: occ1990dd, or the part of it that every round of the survey to resemble can express."""
+    everything = occ1990dd(states=SIMULATED_STATES)
+    if settings.like is None:
+        return everything
+    return everything.restrict(
+        reachable(settings.like, settings.first_year, settings.last_year) | set(SIMULATED_STATES)
+    )
 
 
 def _profiles(occupations: Occupations, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
