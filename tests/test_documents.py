@@ -1,14 +1,16 @@
 """What the README and the examples show runs as it stands."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionSettings
-from laborllm.models.career_settings import CareerSettings, CareerTraining
 from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
+from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
 from laborllm.survey.career_text import CareerTextSettings
@@ -16,6 +18,7 @@ from laborllm.survey.job_histories import JobHistoriesSettings
 from laborllm.survey.nlsy79 import NLSY79Settings
 from laborllm.survey.nlsy97 import NLSY97Settings
 from laborllm.survey.psid import PSIDSettings
+from laborllm.survey.sources import SurveySettings
 from laborllm.survey.tabular import TableSettings
 from laborllm.survey.world import Mechanisms, SimulatedSettings
 from laborllm.text.resume import ResumeSettings
@@ -39,6 +42,13 @@ def test_the_study_of_the_readme_is_read(tmp_path: Path) -> None:
     for content in blocks("toml"):
         (tmp_path / "study.toml").write_text(content)
         assert read_study(tmp_path / "study.toml").models
+
+
+@pytest.mark.parametrize("page", ["nlsy79", "nlsy97", "psid", "own_data", "from_stata_and_r"])
+def test_the_studies_of_the_pages_are_settings(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL):
+        TypeAdapter(SurveySettings).validate_python(tomllib.loads(block)["survey"])
 
 
 @pytest.mark.parametrize("study", ["own_table.toml", "simulated.toml"])
@@ -69,7 +79,9 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
         Mechanisms,
         TransitionSettings,
         CareerSettings,
-        CareerTraining,
+        BagOfJobsSettings,
+        LSTMSettings,
+        SequenceTraining,
         LanguageModelSettings,
         ResumeSettings,
         TrainingSettings,

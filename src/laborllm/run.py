@@ -11,10 +11,10 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
-from laborllm.models.career_settings import CareerSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
+from laborllm.models.sequence_settings import SequenceSettings
 from laborllm.record import Meter, Record, Stage, earlier_record, input_facts, split_facts
 from laborllm.report.page import write_report
 from laborllm.settings import Settings
@@ -255,7 +255,7 @@ def _seeds(study: Study) -> dict[str, int]:
     if isinstance(study.survey, SimulatedSettings):
         seeds["survey"] = study.survey.seed
     for name, settings in study.models.items():
-        if isinstance(settings, LanguageModelSettings | CareerSettings):
+        if isinstance(settings, LanguageModelSettings | SequenceSettings):
             seeds[f"models.{name}"] = settings.seed
     return seeds
 

@@ -14,10 +14,10 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
-from laborllm.models.career_settings import CareerSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
+from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.settings import Settings
 from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
 from laborllm.survey.sources import SOURCES, SurveySettings, describe, files_of, paths_in, read_survey
@@ -25,13 +25,14 @@ from laborllm.survey.world import SimulatedSettings
 from laborllm.text.resume import ResumeSettings
 
 ModelSettings = Annotated[
-    TransitionSettings | OracleSettings | CareerSettings | LanguageModelSettings, Field(discriminator="kind")
+    TransitionSettings | OracleSettings | CareerSettings | BagOfJobsSettings | LSTMSettings | LanguageModelSettings,
+    Field(discriminator="kind"),
 ]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-CHOICES = {"source": SOURCES, "kind": ("transition", "oracle", "career", "language_model")}
+CHOICES = {"source": SOURCES, "kind": ("transition", "oracle", "career", "bag_of_jobs", "lstm", "language_model")}
 """What a section of a study may be, for messages."""
 
 
@@ -120,10 +121,10 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             if not isinstance(study.survey, SimulatedSettings):
                 raise LaborLLMError(f'models.{name}: only survey.source = "simulated" has an oracle; remove the model')
             return Oracle(study.survey)
-        case CareerSettings():
+        case CareerSettings() | BagOfJobsSettings() | LSTMSettings():
             with needs_torch(name):
-                from laborllm.models.career import Career
-            return Career(settings, folder, _phases(name, progress))
+                from laborllm.models.sequence_model import SequenceModel
+            return SequenceModel(settings, folder, _phases(name, progress))
         case LanguageModelSettings():
             with needs_torch(name):
                 from laborllm.models.language_model import LanguageModel
@@ -178,7 +179,7 @@ def input_files(study: Study) -> list[Path]:
 
 def pretraining_files(settings: Settings) -> list[Path]:
     """The careers that a model learns from before it learns from the survey."""
-    return list(settings.pretrain) if isinstance(settings, CareerSettings) else []
+    return list(settings.pretrain) if isinstance(settings, SequenceSettings) else []
 
 
 def _from_folder(value: Any, folder: Path) -> Any:

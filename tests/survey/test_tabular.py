@@ -181,6 +181,13 @@ def test_stata_labels_count_for_words_and_values_for_codes(tmp_path: Path) -> No
     ]
 
 
+def test_a_labelled_value_of_stata_may_be_missing(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"person": [1, 2], "year": [1990, 1990], "occupation": [4, 4], "gender": [1.0, None]})
+    frame.to_stata(tmp_path / "missing.dta", write_index=False, value_labels={"gender": {1: "male"}})
+    assert read_table(TableSettings(files=(tmp_path / "missing.dta",))).table["gender"].to_list() == ["male", None]
+
+
 def test_stata_without_pandas_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "mine.dta", "anything")
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
@@ -39,7 +40,7 @@ def test_plain_numbers_are_read_by_array_operations(
         text = as_text(values, separator, newline)
         for data in (text, text.removesuffix(newline.encode())):
             found = read_numbers(io.BytesIO(data), Layout(width, separator), wanted, Path("x"))
-            assert np.array_equal(np.stack(found.columns, axis=1), values[:, list(wanted)])
+            assert np.array_equal(found.table.cast(pl.Int64).to_numpy(), values[:, list(wanted)])
             assert found.last_row_ends == (data is text)
 
 
@@ -47,16 +48,17 @@ def test_the_careful_reading_gives_the_same(monkeypatch: pytest.MonkeyPatch, rng
     values = numbers(rng, 300, 9)
     wanted = {place: f"c{place}" for place in range(9)}
     text = as_text(values, ",", "\n")
-    fast = read_numbers(io.BytesIO(text), Layout(9, ","), wanted, Path("x")).columns
+    fast = read_numbers(io.BytesIO(text), Layout(9, ","), wanted, Path("x")).table
     monkeypatch.setattr(whole_numbers, "_parse", lambda *arguments: None)
-    slow = read_numbers(io.BytesIO(text), Layout(9, ","), wanted, Path("x")).columns
-    assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(fast, slow, strict=True))
+    slow = read_numbers(io.BytesIO(text), Layout(9, ","), wanted, Path("x")).table
+    assert fast.equals(slow)
+    assert fast.schema == slow.schema
 
 
 def test_each_column_is_as_small_as_its_numbers() -> None:
     text = b"1 32767 32768 2147483647 2147483648\n-1 -32768 -32769 -2147483648 -2147483649\n"
     found = read_numbers(io.BytesIO(text), Layout(5), {place: str(place) for place in range(5)}, Path("x"))
-    assert [column.dtype for column in found.columns] == [np.int16, np.int16, np.int32, np.int32, np.int64]
+    assert found.table.dtypes == [pl.Int16, pl.Int16, pl.Int32, pl.Int32, pl.Int64]
 
 
 NO_NUMBERS = [
@@ -101,13 +103,13 @@ def test_a_wrong_value_far_down_is_named_with_its_row(rng: np.random.Generator) 
 
 def test_a_wrong_value_in_an_unwanted_column_is_not_looked_at() -> None:
     found = read_numbers(io.BytesIO(b"1,male,3\n"), Layout(3, ","), {0: "a", 2: "c"}, Path("x.csv"))
-    assert [column.tolist() for column in found.columns] == [[1], [3]]
+    assert [column.to_list() for column in found.table] == [[1], [3]]
 
 
 def test_fixed_columns() -> None:
     layout = Layout(3, positions=((1, 3), (4, 5), (6, 9)))
     found = read_numbers(io.BytesIO(b"  1-512  \r\n123 4   7\r\n"), layout, {0: "a", 1: "b", 2: "c"}, Path("x.dat"))
-    assert [column.tolist() for column in found.columns] == [[1, 123], [-5, 4], [12, 7]]
+    assert [column.to_list() for column in found.table] == [[1, 123], [-5, 4], [12, 7]]
     for text, message in [
         (b"  1-512\n", "row 1: has 7 characters, but its columns end at 9"),
         (b"  1-512  7\n", "row 1: has 10 characters, but its columns end at 9"),
@@ -115,7 +117,7 @@ def test_fixed_columns() -> None:
         (b"  11 12  \n", "column b, row 1"),
     ]:
         if message == "column b, row 1":
-            assert read_numbers(io.BytesIO(text), layout, {1: "b"}, Path("x")).columns[0].tolist() == [1]
+            assert read_numbers(io.BytesIO(text), layout, {1: "b"}, Path("x")).table["b"].to_list() == [1]
             continue
         with pytest.raises(LaborLLMError, match=message):
             read_numbers(io.BytesIO(text), layout, {0: "a", 1: "b", 2: "c"}, Path("x.dat"))

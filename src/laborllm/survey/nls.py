@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
@@ -25,7 +24,7 @@ ID_REFERENCE = "R0000100"
 ID_QUESTIONS = ("CASEID", "PUBID")
 """Of the NLSY79 and of the NLSY97, which both call it R0000100."""
 REFERENCE = re.compile(r"([A-Z][0-9]{5})\.?([0-9]{2})", re.IGNORECASE)
-QUESTION = re.compile(r"(.{1,120})_([0-9]{4}|XRND|78SCRN)", re.IGNORECASE)
+QUESTION = re.compile(r"([ -~]{1,120})_([0-9]{4}|XRND|78SCRN)", re.IGNORECASE)
 _COHORTS = {".NLSY79": "CASEID", ".NLSY97": "PUBID"}
 _PEOPLE = {12686: "CASEID", 8984: "PUBID"}
 """Everybody in the public-use file of a cohort: the last way to tell which one a whole extract is from."""
@@ -112,17 +111,14 @@ def read_extract(
         kept = [i for i, variable in enumerate(variables) if i != id_place and (wanted is None or wanted(variable))]
         places = {i: variables[i].column for i in (id_place, *kept)}
         numbers = read_numbers(stream, header.layout, places, path)
-    people = numbers.columns[0].astype(np.int64)
+    values = numbers.table.rename({places[id_place]: PERSON}).with_columns(pl.col(PERSON).cast(pl.Int64))
+    people = values[PERSON]
     _require_one_row_per_person(people, places[id_place], path)
     _require_whole(numbers, entries, path)
-    order = None if (np.diff(people) > 0).all() else np.argsort(people)
-    columns = {
-        name: pl.Series(column if order is None else column[order])
-        for name, column in zip((PERSON, *list(places.values())[1:]), (people, *numbers.columns[1:]), strict=True)
-    }
+    values = values if people.is_sorted() else values.sort(PERSON)
     others = tuple(variable for variable in variables if not variable.is_id)
     id_variable = _with_cohort(variables[id_place], len(people), path)
-    return Extract(pl.DataFrame(columns), tuple(variables[i] for i in kept), others, id_variable)
+    return Extract(values, tuple(variables[i] for i in kept), others, id_variable)
 
 
 def read_extracts(paths: Sequence[Path], *, wanted: Callable[[Variable], bool] | None = None) -> Extract:
@@ -218,8 +214,8 @@ def _variables(header: list[tuple[str, str]], entries: Mapping[str, Entry], path
             variable = Variable(column, question=question, year=year, label=label, file=str(path))
         else:
             raise LaborLLMError(
-                f"{path}, column {place}: {column[:60]!r} is neither a reference number (R0000100) nor a question name with "
-                f"its year (CASEID_1979); draw the extract with one of these headers or rename the column"
+                f"{path}, column {place}: {column[:60]!r} is neither a reference number (R0000100) nor a question name "
+                f"with its year (CASEID_1979); draw the extract with one of these headers or rename the column"
             )
         if entry:
             title = entry.title or label
@@ -281,7 +277,7 @@ def _with_cohort(variable: Variable, people: int, path: Path) -> Variable:
 def _require_whole(numbers: Numbers, entries: Mapping[str, Entry], path: Path) -> None:
     """A file that ends within its last row may be cut off there: then its codebook counts more people."""
     everybody = entries.people if isinstance(entries, Codebook) else None
-    rows = len(numbers.columns[0])
+    rows = numbers.table.height
     if everybody and rows < everybody and not numbers.last_row_ends:
         raise LaborLLMError(
             f"{path}, the last row has no line end and the codebook counts {everybody} people, not {rows}: "
@@ -289,8 +285,8 @@ def _require_whole(numbers: Numbers, entries: Mapping[str, Entry], path: Path) -
         )
 
 
-def _require_one_row_per_person(people: np.ndarray, name: str, path: Path) -> None:
-    rows = pl.DataFrame({PERSON: people}).with_row_index("row", offset=1).filter(pl.col(PERSON).is_duplicated())
+def _require_one_row_per_person(people: pl.Series, name: str, path: Path) -> None:
+    rows = people.to_frame().with_row_index("row", offset=1).filter(pl.col(PERSON).is_duplicated())
     if rows.height:
         person = rows[PERSON][0]
         first, second = rows.filter(pl.col(PERSON) == person)["row"].head(2)

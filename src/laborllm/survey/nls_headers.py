@@ -18,7 +18,7 @@ _SETUP_LABEL = re.compile(r"\s*(\S+)\s+(?:\"(.*)\"|'(.*)')\s*\.?\s*")
 _SETUP_COLUMN = re.compile(r"\s*([A-Za-z]\w*)(?:\s+(\d+)(?:\s*-\s*(\d+))?)?(?:\s*\(([^)]*)\))?\s*")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WHOLE_FORMAT = re.compile(r"(?:[FN]\d*(?:\.0)?)?", re.IGNORECASE)
-_PIECE = 1 << 16
+_PIECE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _csv_header(line: str, path: Path) -> Header:
         names = next(csv.reader([line]), [])
     except csv.Error as error:
         raise LaborLLMError(f"{path}: is no CSV file ({error}); draw the extract again") from error
-    return Header([(name.strip(), "") for name in names], Layout(len(names), ","))
+    return Header([(name.strip(" \t"), "") for name in names], Layout(len(names), ","))
 
 
 def _first_line(stream: HeadedStream, path: Path) -> str:

@@ -7,6 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -186,9 +187,7 @@ def _read_stata(file: Path, words: Collection[str]) -> pl.DataFrame:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise LaborLLMError(f"{file}: cannot be read as Stata ({reason}); save it again or give a .csv") from error
     labelled = [name for name in chosen if isinstance(labels[name].dtype, pd.CategoricalDtype)]
-    texts = [
-        pl.Series(name, labels[name].astype("string").tolist(), dtype=pl.String, strict=False) for name in labelled
-    ]
+    texts = [_words(name, labels[name]) for name in labelled]
     frame = pl.from_pandas(values).with_columns(texts)
     frame = frame.with_columns(_years_of_dates(column) for column in frame)
     return frame.with_columns(pl.col(pl.String).replace("", None))
@@ -200,3 +199,10 @@ def _years_of_dates(column: pl.Series) -> pl.Series:
         return column
     starts = (column == column.dt.truncate("1y")).all()
     return column.dt.year().cast(pl.Int64) if starts and column.count() else column
+
+
+def _words(name: str, labels: Any) -> pl.Series:
+    """A pandas column of labels as text, null where there is none."""
+    known = labels.notna().tolist()
+    words = [word if there else None for word, there in zip(labels.astype("string").tolist(), known, strict=True)]
+    return pl.Series(name, words, dtype=pl.String)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 
 from laborllm.errors import LaborLLMError
 
 BLOCK = 96 << 10
 """Bytes read at a time: with more, the arrays made from them are so large that memory is mapped anew for each."""
-_TRANSPOSED = 32
-"""Blocks of rows turned into columns at a time."""
+_TOGETHER, _PANEL = 64, 128
+"""Blocks of rows turned into columns at a time, and columns held in one array until then."""
 LONGEST_LINE = 1 << 26
 """Bytes; the widest extract that the NLS Investigator draws stays far below."""
 _WHOLE = re.compile(rb"-?\d{1,18}")
@@ -54,11 +55,11 @@ class Numbers:
     """What was read.
 
     Attributes:
-        columns: one array a wanted place, of shape (rows,), of the smallest of int16, int32 and int64 that holds it.
+        table: one column a wanted place under its name, of the smallest of int16, int32 and int64 that holds it.
         last_row_ends: whether the last row has a line end.
     """
 
-    columns: list[np.ndarray]
+    table: pl.DataFrame
     last_row_ends: bool
 
 
@@ -75,6 +76,7 @@ def read_numbers(stream: ByteStream, layout: Layout, wanted: Mapping[int, str], 
         LaborLLMError: a row has too few or too many values, a wanted value is no whole number of at most 18 digits,
             a line is longer than 64 MB, or there are no rows.
     """
+    pieces: list[list[np.ndarray]] = []
     parts: list[np.ndarray] = []
     rows, last_row_ends = 0, True
     for block, ends in _blocks(stream, path):
@@ -84,19 +86,31 @@ def read_numbers(stream: ByteStream, layout: Layout, wanted: Mapping[int, str], 
             values = _careful(block, layout, wanted, path=path, first_row=rows + 1)
         rows += len(values)
         parts.append(_smallest(values))
+        if len(parts) == _TOGETHER:
+            pieces.append(_panels(parts))
+            parts = []
     if not rows:
         raise LaborLLMError(f"{path}: has a header but no rows; draw the extract again")
-    return Numbers(_columns(parts), last_row_ends)
+    pieces += [_panels(parts)] if parts else []
+    return Numbers(_table(pieces, list(wanted.values())), last_row_ends)
 
 
-def _columns(parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Blocks of rows, each (rows, places), as one array a place; the blocks are given up on the way."""
-    chunks = []
-    while parts:
-        group = parts[:_TRANSPOSED]
-        del parts[:_TRANSPOSED]
-        chunks.append(np.ascontiguousarray(np.concatenate(group).T))  # (places, rows of the group)
-    return [_smallest(np.concatenate(columns)) for columns in zip(*chunks, strict=True)]
+def _panels(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Blocks of rows, each (rows, places), as arrays (places, rows) of some neighbouring places each."""
+    rows = np.concatenate(parts)
+    return [np.ascontiguousarray(rows[:, first : first + _PANEL].T) for first in range(0, rows.shape[1], _PANEL)]
+
+
+def _table(pieces: list[list[np.ndarray]], names: list[str]) -> pl.DataFrame:
+    """Pieces of rows as one table; each panel is given up as soon as its columns are made."""
+    columns: list[pl.Series] = []
+    panels = [list(panel) for panel in zip(*pieces, strict=True)]
+    pieces.clear()
+    for panel in panels:
+        for column in zip(*panel, strict=True):
+            columns.append(pl.Series(names[len(columns)], _smallest(np.concatenate(column))))
+        panel.clear()
+    return pl.DataFrame(columns)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
@@ -208,8 +222,8 @@ def _fields(line: bytes, layout: Layout, where: str) -> list[bytes]:
         end = layout.positions[-1][1]
         if len(line) < end or line[end:].strip(b" \t"):
             raise LaborLLMError(
-                f"{where}: has {len(line.rstrip())} characters, but its columns end at {end}; the file is cut off or was "
-                f"edited: download the extract again"
+                f"{where}: has {len(line.rstrip())} characters, but its columns end at {end}; the file is cut off or "
+                f"was edited: download the extract again"
             )
         return [line[first - 1 : last] for first, last in layout.positions]
     fields = line.split(b",") if layout.separator == "," else line.split()

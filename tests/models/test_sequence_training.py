@@ -8,12 +8,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.career_network import LEVELS, CareerNetwork, Sequences, Shape
-from laborllm.models.career_settings import CareerTraining
-from laborllm.models.career_training import _batches, learn, log_probabilities, perplexity, share_of_peak
+from laborllm.models.career_network import CareerNetwork, Shape
+from laborllm.models.sequence_settings import SequenceTraining
+from laborllm.models.sequence_training import _batches, learn, log_probabilities, perplexity, share_of_peak
+from laborllm.models.sequences import LEVELS, Sequences
 
 SMALL = Shape(layers=1, width=16, heads=2, feed_forward=32)
-SETTINGS = CareerTraining(updates=40, warmup=5, learning_rate=1e-2, rows_per_batch=60, evaluations=4)
+SETTINGS = SequenceTraining(updates=40, warmup=5, learning_rate=1e-2, rows_per_batch=60, evaluations=4)
 
 
 class Killed(Exception):
@@ -91,7 +92,7 @@ def test_predictions_come_in_the_order_of_the_rows(rng: np.random.Generator) -> 
 
 
 def test_the_rate_falls_as_the_schedule_says() -> None:
-    cosine = CareerTraining(updates=100, warmup=10, schedule="cosine")
+    cosine = SequenceTraining(updates=100, warmup=10, schedule="cosine")
     assert share_of_peak(10, cosine) == 1
     assert share_of_peak(55, cosine) == pytest.approx(0.5)
     assert share_of_peak(100, cosine) == pytest.approx(0)

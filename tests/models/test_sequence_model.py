@@ -9,44 +9,54 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.career import Career, levels_seen, sequences
-from laborllm.models.career_settings import CareerSettings, CareerTraining
-from laborllm.models.career_training import log_probabilities
+from laborllm.models.sequence_model import SequenceModel, levels_seen, sequences
+from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
+from laborllm.models.sequence_training import log_probabilities
 from laborllm.survey.careers import Careers
 from laborllm.survey.door import careers_from_frame
 
-QUICK = CareerTraining(updates=6, warmup=2, rows_per_batch=80, evaluations=2)
+QUICK = SequenceTraining(updates=6, warmup=2, rows_per_batch=80, evaluations=2)
 SETTINGS = CareerSettings(training=QUICK, pretraining=QUICK)
 
 
-@pytest.fixture(scope="module")
-def fitted(few_careers: Careers, tmp_path_factory: pytest.TempPathFactory) -> Career:
-    model = Career(SETTINGS, tmp_path_factory.mktemp("career") / "model")
+@pytest.fixture(
+    scope="module",
+    params=[
+        SETTINGS,
+        BagOfJobsSettings(width=16, training=QUICK),
+        LSTMSettings(width=16, training=QUICK),
+    ],
+    ids=lambda settings: settings.kind,
+)
+def fitted(
+    few_careers: Careers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> SequenceModel:
+    model = SequenceModel(request.param, tmp_path_factory.mktemp("career") / "model")
     model.fit(few_careers, few_careers)
     return model
 
 
-def test_rows_sum_to_one(fitted: Career, few_careers: Careers) -> None:
+def test_rows_sum_to_one(fitted: SequenceModel, few_careers: Careers) -> None:
     answer = fitted.predict(few_careers).log_probabilities
     assert answer is not None
     np.testing.assert_allclose(np.exp(answer.astype(np.float64)).sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_finished_model_is_taken_as_it_is(fitted: Career, few_careers: Careers) -> None:
-    again = Career(SETTINGS, fitted.folder)
+def test_a_finished_model_is_taken_as_it_is(fitted: SequenceModel, few_careers: Careers) -> None:
+    again = SequenceModel(fitted.settings, fitted.folder)
     again.fit(few_careers, few_careers)
     first, second = (model.predict(few_careers).log_probabilities for model in (fitted, again))
     np.testing.assert_array_equal(first, second)
-    assert sorted(path.name for path in fitted.folder.iterdir()) == ["career.json", "weights.safetensors"]
+    assert sorted(path.name for path in fitted.folder.iterdir()) == ["model.json", "weights.safetensors"]
 
 
-def test_a_model_of_other_settings_is_refused(fitted: Career, few_careers: Careers) -> None:
-    other = Career(SETTINGS.model_copy(update={"seed": 2}), fitted.folder)
-    with pytest.raises(LaborLLMError, match="holds a CAREER of another study"):
+def test_a_model_of_other_settings_is_refused(fitted: SequenceModel, few_careers: Careers) -> None:
+    other = SequenceModel(fitted.settings.model_copy(update={"seed": 2}), fitted.folder)
+    with pytest.raises(LaborLLMError, match="holds a model of another study"):
         other.fit(few_careers, few_careers)
 
 
-def test_unseen_levels_are_counted_and_the_nearest_year_is_taken(fitted: Career, few_careers: Careers) -> None:
+def test_unseen_levels_are_counted_and_the_nearest_year_is_taken(fitted: SequenceModel, few_careers: Careers) -> None:
     table = few_careers.table.head(3).with_columns(year=pl.lit(2031, pl.Int32), gender=pl.lit("unheard of"))
     later = Careers(table.head(1), few_careers.occupations)
     fitted.predict(later)
@@ -57,7 +67,7 @@ def test_unseen_levels_are_counted_and_the_nearest_year_is_taken(fitted: Career,
     assert sequences(later, words).levels[0, 2] == 0
 
 
-def test_another_list_is_refused(fitted: Career, few_careers: Careers) -> None:
+def test_another_list_is_refused(fitted: SequenceModel, few_careers: Careers) -> None:
     fewer = few_careers.occupations.restrict({"313", "436"})
     frame = few_careers.table.filter(pl.col("occupation").is_in(["313", "436"]))
     with pytest.raises(LaborLLMError, match="was fitted on another list of 5"):
@@ -72,7 +82,7 @@ def test_resumes_are_learned_first_and_what_is_not_on_the_list_is_counted(few_ca
     frame = few_careers.table.filter(pl.col("occupation") != "in_education")
     survey = careers_from_frame(frame.with_columns(pl.col("occupation").cast(pl.String)), fewer)
     settings = SETTINGS.model_copy(update={"pretrain": (tmp_path / "1.parquet", tmp_path / "2.parquet")})
-    model = Career(settings, tmp_path / "model")
+    model = SequenceModel(settings, tmp_path / "model")
     model.fit(survey, survey)
     off = int((few_careers.table["occupation"] == "in_education").sum())
     assert model.facts["résumé rows whose occupation is not on the list"] == 2 * off
@@ -81,7 +91,7 @@ def test_resumes_are_learned_first_and_what_is_not_on_the_list_is_counted(few_ca
 
 
 def test_the_published_head_is_normalised_and_says_what_it_lost(few_careers: Careers, tmp_path: Path) -> None:
-    model = Career(SETTINGS.model_copy(update={"published": True}), tmp_path / "model")
+    model = SequenceModel(SETTINGS.model_copy(update={"published": True}), tmp_path / "model")
     model.fit(few_careers, few_careers)
     answer = model.predict(few_careers).log_probabilities
     assert answer is not None
@@ -89,7 +99,7 @@ def test_the_published_head_is_normalised_and_says_what_it_lost(few_careers: Car
     assert 0 < float(model.facts["mass on symbols that are no occupation"]) < 1
 
 
-def test_one_person_of_one_row_is_predicted(fitted: Career, few_careers: Careers) -> None:
+def test_one_person_of_one_row_is_predicted(fitted: SequenceModel, few_careers: Careers) -> None:
     one = Careers(few_careers.table.head(1), few_careers.occupations)
     assert fitted.network is not None
     assert log_probabilities(fitted.network, sequences(one, fitted.words)).shape == (1, 5)
@@ -97,4 +107,4 @@ def test_one_person_of_one_row_is_predicted(fitted: Career, few_careers: Careers
 
 def test_not_fitted_is_said(few_careers: Careers, tmp_path: Path) -> None:
     with pytest.raises(LaborLLMError, match="call fit first"):
-        Career(SETTINGS, tmp_path).predict(few_careers)
+        SequenceModel(SETTINGS, tmp_path).predict(few_careers)

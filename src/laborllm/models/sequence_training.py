@@ -1,4 +1,4 @@
-"""How CAREER learns: whole careers in packed batches, from shards that are read one at a time."""
+"""How CAREER, bag of jobs and the LSTM learn: whole careers in packed batches, shards read one at a time."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.career_network import CareerNetwork, Sequences
-from laborllm.models.career_settings import CareerTraining
+from laborllm.models.sequence_settings import SequenceTraining
+from laborllm.models.sequences import Network, Sequences, thinned
 from laborllm.models.training_state import History, TrainingState
 
 Shard = Callable[[], Sequences]
@@ -19,11 +19,11 @@ PEOPLE_PER_PASS = 512
 
 
 def learn(
-    network: CareerNetwork,
+    network: Network,
     shards: Sequence[Shard],
     validation: Sequences,
     *,
-    settings: CareerTraining,
+    settings: SequenceTraining,
     folder: Path,
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -64,7 +64,7 @@ def learn(
     return state.history
 
 
-def perplexity(network: CareerNetwork, careers: Sequences) -> float:
+def perplexity(network: Network, careers: Sequences) -> float:
     """exp(total nats / person-years) of the realised occupations."""
     answer = log_probabilities(network, careers)
     realised = answer[np.arange(len(answer)), careers.occupation]
@@ -72,10 +72,10 @@ def perplexity(network: CareerNetwork, careers: Sequences) -> float:
 
 
 @torch.inference_mode()
-def log_probabilities(network: CareerNetwork, careers: Sequences) -> np.ndarray:
+def log_probabilities(network: Network, careers: Sequences) -> np.ndarray:
     """Log-probability of every occupation in every row, float32, shape (person_years, occupations)."""
     network.eval()
-    device = network.job.weight.device
+    device = network.device
     answer = np.empty((len(careers.occupation), network.occupations), dtype=np.float32)
     by_length = np.argsort(careers.lengths, kind="stable")
     for first in range(0, len(careers), PEOPLE_PER_PASS):
@@ -88,31 +88,34 @@ def _leg(
     state: TrainingState,
     order: Iterator[tuple[Sequences, np.ndarray]],
     updates: int,
-    settings: CareerTraining,
+    settings: SequenceTraining,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> float:
     """Train up to the next evaluation; mean loss in nats a person-year."""
-    network, device = state.model, state.model.job.weight.device
+    network, device = state.model, state.model.device
     network.train()
     total, rows = 0.0, 0
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed * 1_000_003 + state.step)
         for _ in range(updates):
-            loss, count = _update(state, *next(order), settings)
+            loss, count = _update(state, *next(order), settings, seed)
             total, rows = total + loss * count, rows + count
             progress(state.step, settings.updates)
     return total / rows
 
 
 def _update(
-    state: TrainingState, careers: Sequences, people: np.ndarray, settings: CareerTraining
+    state: TrainingState, careers: Sequences, people: np.ndarray, settings: SequenceTraining, seed: int
 ) -> tuple[float, int]:
     """One step of the optimiser: mean nats a person-year, and person-years."""
-    device = state.model.job.weight.device
+    device = state.model.device
+    if settings.row_dropout:
+        careers = thinned(careers, people, settings.row_dropout, np.random.default_rng((seed, state.step)))
+        people = np.arange(len(careers))
     packed, row = careers.pack(people, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        loss = state.model.nats(packed).mean()
+        loss = -state.model.log_probabilities(packed).gather(1, packed.occupation[:, None]).mean()
     value = float(loss.detach())
     if not math.isfinite(value):
         raise LaborLLMError(f"{state.folder}: the loss is {value} at update {state.step + 1}; lower the learning_rate")
@@ -127,11 +130,11 @@ def _update(
     return value, len(row)
 
 
-def share_of_peak(update: int, settings: CareerTraining) -> float:
+def share_of_peak(update: int, settings: SequenceTraining) -> float:
     """Learning rate at an update, counted from 1, as a share of the highest.
 
     Examples:
-        >>> settings = CareerTraining(updates=100, warmup=10)
+        >>> settings = SequenceTraining(updates=100, warmup=10)
         >>> share_of_peak(5, settings), share_of_peak(10, settings), share_of_peak(40, settings)
         (0.5, 1.0, 0.5)
     """

@@ -1,4 +1,4 @@
-"""CAREER (Vafa et al., TMLR 2024, arXiv 2202.08370): a transformer over jobs, pre-trained on résumés or not."""
+"""CAREER, bag of jobs and the LSTM as models of careers: pre-trained on résumés or not, learned, kept, predicted."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_folder
-from laborllm.models.career_network import LEVELS, SIZES, CareerNetwork, Sequences
-from laborllm.models.career_settings import CareerSettings
-from laborllm.models.career_training import Shard, learn, log_probabilities
+from laborllm.models.bag_network import BagNetwork
+from laborllm.models.career_network import SIZES, CareerNetwork
+from laborllm.models.lstm_network import LSTMNetwork
 from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings
+from laborllm.models.sequence_training import Network, Shard, learn, log_probabilities
+from laborllm.models.sequences import LEVELS, Sequences
 from laborllm.models.training_state import History, full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations
@@ -24,17 +27,19 @@ from laborllm.survey.occupations import Occupations
 PhaseProgress = Callable[[str, int, int], None]
 ORDERED = ("year", "birth_year")
 """Covariates whose levels have an order: a level that was never seen is read as the nearest that was."""
+FILE = "model.json"
 HELD_OUT = 20
 """Every twentieth person of the résumés chooses the weights that pre-training leaves."""
+AnySettings = CareerSettings | BagOfJobsSettings | LSTMSettings
 Words = Mapping[str, tuple[str | int, ...]]
 """Covariate -> the levels that were seen; level k + 1 is the k-th."""
 
 
-class Career:
-    """P(next occupation | history) from a small transformer over jobs.
+class SequenceModel:
+    """P(next occupation | history) from a network that reads whole careers: CAREER, bag of jobs or an LSTM.
 
     Args:
-        settings: size, pre-training, training.
+        settings: which network, its pre-training and training.
         folder: where the trained network is kept; one that is there already is not trained again.
         progress: called with ("pre-training" or "training", done, total).
 
@@ -43,21 +48,28 @@ class Career:
     """
 
     def __init__(
-        self, settings: CareerSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
+        self,
+        settings: AnySettings,
+        folder: Path,
+        progress: PhaseProgress = lambda phase, done, total: None,
     ) -> None:
         self.settings, self.folder, self.progress = settings, folder, progress
         self.facts: dict[str, str | int | float] = {}
-        self.network: CareerNetwork | None = None
+        self.network: Network | None = None
         self.occupations: Occupations | None = None
         self.words: Words = {}
 
     @property
     def description(self) -> str:
-        shape = SIZES[self.settings.size]
-        first = (
-            "pre-trained on résumés, then trained on the survey" if self.settings.pretrain else "trained from scratch"
-        )
-        return f"CAREER, a transformer over occupations ({shape.layers} layers, width {shape.width}), {first}."
+        how = "pre-trained on résumés, then on the survey" if self.settings.pretrain else "trained from scratch"
+        match self.settings:
+            case CareerSettings(size=size):
+                what = f"CAREER, a transformer over jobs ({SIZES[size].layers} layers, width {SIZES[size].width})"
+            case BagOfJobsSettings(width=width):
+                what = f"Bag of jobs: the previous job and the average of all jobs so far (width {width})"
+            case LSTMSettings(width=width):
+                what = f"An LSTM over jobs (width {width})"
+        return f"{what}, {how}."
 
     def fit(self, train: Careers, validation: Careers) -> None:
         """Learn from the résumés, if there are any, then from the training people.
@@ -67,7 +79,7 @@ class Career:
                 not finite.
         """
         self.occupations = train.occupations
-        if (self.folder / "career.json").is_file():
+        if (self.folder / FILE).is_file():
             self._load(train.occupations)
             return
         self.words = levels_seen([train.table, *map(_scan, self.settings.pretrain)])
@@ -89,19 +101,19 @@ class Career:
             LaborLLMError: the model is not fitted, or was fitted on another list of occupations.
         """
         if self.network is None or self.occupations is None:
-            raise LaborLLMError("CAREER is not fitted yet; call fit first")
+            raise LaborLLMError(f"{self.settings.kind} is not fitted yet; call fit first")
         if careers.occupations.codes != self.occupations.codes:
             raise LaborLLMError(
                 f"the careers have {len(careers.occupations)} occupations, the model was fitted on another list of "
                 f"{len(self.occupations)}; read both with the same settings"
             )
         answer, log_mass = normalise(log_probabilities(self.network, sequences(careers, self.words)))
-        if self.settings.published:
+        if isinstance(self.settings, CareerSettings) and self.settings.published:
             self.facts["mass on symbols that are no occupation"] = float(1 - np.exp(log_mass).mean())
         self.facts |= unseen(careers, self.words)
         return Probabilities(rows=careers.table.select(KEYS), occupations=careers.occupations, log_probabilities=answer)
 
-    def _pretrain(self, network: CareerNetwork, occupations: Occupations) -> None:
+    def _pretrain(self, network: Network, occupations: Occupations) -> None:
         """Learn from the résumés, a file at a time."""
         counted = [_count(path, occupations) for path in self.settings.pretrain]
         rows, kept = (sum(column) for column in zip(*counted, strict=True))
@@ -112,9 +124,8 @@ class Career:
         history = self._learn(network, "pre-training", shards, held_out)
         self.facts["résumé validation perplexity"] = history.best
 
-    def _learn(self, network: CareerNetwork, phase: str, shards: list[Shard], validation: Sequences) -> History:
+    def _learn(self, network: Network, phase: str, shards: list[Shard], validation: Sequences) -> History:
         training = self.settings.pretraining if phase == "pre-training" else self.settings.training
-        network.set_dropout(training.dropout)
         return learn(
             network,
             shards,
@@ -125,13 +136,20 @@ class Career:
             progress=partial(self.progress, phase),
         )
 
-    def _network(self, occupations: int) -> CareerNetwork:
+    def _network(self, occupations: int) -> Network:
         """A network with random weights."""
-        numbers = [len(self.words[name]) for name in LEVELS]
-        shape = SIZES[self.settings.size]
-        return CareerNetwork(shape, occupations, numbers, published=self.settings.published).to(_device())
+        levels = [len(self.words[name]) for name in LEVELS]
+        network: Network
+        match self.settings:
+            case CareerSettings(size=size, dropout=dropout, published=published):
+                network = CareerNetwork(SIZES[size], occupations, levels, dropout=dropout, published=published)
+            case BagOfJobsSettings(width=width):
+                network = BagNetwork(width, occupations, levels)
+            case LSTMSettings(width=width, layers=layers, dropout=dropout):
+                network = LSTMNetwork(width, layers, occupations, levels, dropout)
+        return network.to(_device())
 
-    def _save(self, network: CareerNetwork, occupations: Occupations) -> None:
+    def _save(self, network: Network, occupations: Occupations) -> None:
         """Write weights, levels and facts; the states of training go with the folder they replace."""
         content = {
             "settings": self.settings.model_dump(mode="json"),
@@ -143,7 +161,7 @@ class Career:
         kept = mark.read_text() if mark.is_file() else None
         with whole_folder(self.folder) as temporary, full_disk_as_oserror():
             save_file(network.state_dict(), temporary / "weights.safetensors")
-            (temporary / "career.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+            (temporary / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
             if kept is not None:
                 (temporary / mark.name).write_text(kept)
 
@@ -153,11 +171,11 @@ class Career:
         Raises:
             LaborLLMError: it was trained with other settings or on another list.
         """
-        path = self.folder / "career.json"
+        path = self.folder / FILE
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         same = content["settings"] == self.settings.model_dump(mode="json")
         if not same or tuple(content["codes"]) != occupations.codes:
-            raise LaborLLMError(f"{self.folder}: holds a CAREER of another study; choose another folder")
+            raise LaborLLMError(f"{self.folder}: holds a model of another study; choose another folder")
         self.words = {name: tuple(words) for name, words in content["words"].items()}
         self.facts = content["facts"]
         self.network = self._network(len(occupations))

@@ -1,0 +1,179 @@
+"""The rivals without a language model: how well they predict, and what fitting them costs.
+
+    python benchmarks/rivals.py table --folder FOLDER [--floor NATS.npz] [--json FILE]
+    python benchmarks/rivals.py speed [--rows 200000] [--rounds 2] [--json FILE]
+
+``table`` reads careers in CAREER's text format, fits every rival on train, chooses on valid, and gives the perplexity
+of test, first rows included, with the CPU seconds of fitting. ``--floor`` names a file with the log-probabilities of the
+truth, ``log_prob_history`` (people, rows) in nats, where the population is made up and has one.
+
+``speed`` fits the published regression's multinomial logit over 335 alternatives on simulated careers, with one
+penalty: laborllm, from careers to coefficients; and scikit-learn's ``LogisticRegression(solver="lbfgs")`` from the same
+features, sparse float32, ready made. Both minimise the negative log-likelihood plus half of l2 times the squared
+coefficients; in scikit-learn intercepts are free, here nearly so. One thread; a round is laborllm, scikit-learn,
+laborllm. Costs are CPU seconds of the process; quality is the mean log-likelihood of test people's rows in occupations
+that training has seen.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.features import Histories
+from laborllm.models.logit import MultinomialLogit
+from laborllm.models.logit_settings import PUBLISHED, LogitSettings
+from laborllm.models.no_change import NoChange
+from laborllm.models.probabilities import Model
+from laborllm.models.terms import Design
+from laborllm.survey.career_text import CareerTextSettings, read_career_text
+from laborllm.survey.careers import Careers, split_by_person
+from laborllm.survey.simulated import SimulatedSettings, simulate
+
+JOBS = 332
+"""With the three states 335 alternatives."""
+ROWS_A_PERSON = 12.8
+L2 = 1.0
+"""Near the best of the grid for these terms."""
+
+
+def rivals() -> dict[str, Model]:
+    """Every rival, not yet fitted."""
+    published = {"terms": PUBLISHED, "similarity": ()}
+    return {
+        "no change": NoChange(),
+        "transitions": TransitionFrequencies(),
+        "transitions by gender and education": TransitionFrequencies(TransitionSettings(by=("gender", "education"))),
+        "second order": TransitionFrequencies(TransitionSettings(order=2)),
+        "second order by education": TransitionFrequencies(TransitionSettings(order=2, by=("education",))),
+        "logit, published terms": MultinomialLogit(LogitSettings(**published)),
+        "logit, published terms and stay": MultinomialLogit(LogitSettings(terms=PUBLISHED, similarity=("stay",))),
+        "logit, published terms, two stages": MultinomialLogit(LogitSettings(**published, stages=2)),
+        "logit": MultinomialLogit(LogitSettings()),
+        "logit, two stages": MultinomialLogit(LogitSettings(stages=2)),
+    }
+
+
+def table(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One line a rival; printed as they come."""
+    careers = read_career_text(CareerTextSettings(folder=args.folder, spaces=True))
+    train, validation, test = (careers.part(name) for name in ("train", "validation", "test"))
+    floor = None if args.floor is None else float(np.exp(-np.nanmean(truth(args.floor, test))))
+    print(f"{len(train)} training rows, {len(test)} test rows, {len(careers.occupations)} occupations; floor {floor}")
+    lines = []
+    for name, model in rivals().items():
+        if args.only and args.only not in name:
+            continue
+        cpu = cpu_seconds(lambda model=model: model.fit(train, validation))
+        realised = model.predict(test).realised
+        perplexity = float(np.exp(-realised.mean()))
+        lines.append({"rival": name, "perplexity": perplexity, "cpu": cpu, "facts": dict(model.facts)})
+        above = "" if floor is None else f"  {np.log(perplexity / floor):+.3f} nats from the floor"
+        print(f"{name:40}{perplexity:8.3f}{cpu:9.1f} CPU s{above}", flush=True)
+    return lines
+
+
+def truth(path: Path, test: Careers) -> np.ndarray:
+    """Log-probabilities of the realised occupations under the truth, shape (person_years,)."""
+    with np.load(path, allow_pickle=False) as file:
+        history, length = file["log_prob_history"], file["length"]
+    return history[np.arange(history.shape[1]) < length[:, None]][: len(test)]
+
+
+def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """laborllm and scikit-learn on the same problem, in turn."""
+    people = round(args.rows / ROWS_A_PERSON / 0.8)
+    simulated = simulate(SimulatedSettings(people=people, occupations=JOBS, seed=3))
+    careers = split_by_person(simulated, [0.8, 0.1, 0.1], np.random.default_rng(0))
+    train, validation, test = (careers.part(name) for name in ("train", "validation", "test"))
+    design = Design.of(PUBLISHED, Histories(train))
+    x, x_test = (design.matrix(Histories(part))[0].astype(np.float32)[:, 1:] for part in (train, test))
+    print(f"{x.shape[0]} rows, {x.shape[1]} features, {len(careers.occupations)} alternatives, {len(test)} test rows")
+
+    def ours() -> MultinomialLogit:
+        settings = LogitSettings(terms=PUBLISHED, similarity=(), l2=(L2,), refine=False)
+        model = MultinomialLogit(settings)
+        model.fit(train, validation)
+        done["evaluations of laborllm"] = model.stages[0].evaluations
+        return model
+
+    def theirs() -> LogisticRegression:
+        model = LogisticRegression(C=1 / L2, solver="lbfgs", max_iter=args.max_iter)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, train.occupation)
+        done["iterations of scikit-learn"] = int(model.n_iter_[0])
+        return model
+
+    def scored(model: Any) -> float:
+        if isinstance(model, MultinomialLogit):
+            return float(model.predict(test).realised[known].mean())
+        place = np.searchsorted(model.classes_, test.occupation[known])
+        return float(model.predict_log_proba(x_test)[known, place].mean())
+
+    known = np.flatnonzero(np.isin(test.occupation, train.occupation))  # scikit-learn has no class for the others
+    done: dict[str, int] = {}
+    runs: dict[str, list[float]] = {"laborllm": [], "scikit-learn": []}
+    quality: dict[str, float] = {}
+    for _ in range(args.rounds):
+        for name, call in (("laborllm", ours), ("scikit-learn", theirs), ("laborllm", ours)):
+            fitted: list[Any] = []
+            runs[name].append(cpu_seconds(lambda call=call, fitted=fitted: fitted.append(call())))
+            quality[name] = scored(fitted[0])
+            print(f"{name:14}{runs[name][-1]:9.1f} CPU s, test log-likelihood {quality[name]:.4f}", flush=True)
+    middle = {name: statistics.median(each) for name, each in runs.items()}
+    print(f"scikit-learn takes {middle['scikit-learn'] / middle['laborllm']:.2f} times the CPU time; {done}")
+    return [{"way": name, "cpu": middle[name], "cpu_runs": runs[name], "test": quality[name]} for name in runs] + [done]
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """CPU seconds of the process while a call runs."""
+    before = time.process_time()
+    call()
+    return time.process_time() - before
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    ways = parser.add_subparsers(dest="way", required=True)
+    wide = ways.add_parser("table")
+    wide.add_argument("--folder", type=Path, required=True)
+    wide.add_argument("--floor", type=Path)
+    wide.add_argument("--only", help="rivals whose name holds this")
+    fast = ways.add_parser("speed")
+    fast.add_argument("--rows", type=int, default=200_000)
+    fast.add_argument("--rounds", type=int, default=2)
+    fast.add_argument("--max-iter", type=int, default=100, help="of scikit-learn; 100 is its default")
+    for each in (wide, fast):
+        each.add_argument("--json", type=Path, default=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one of the two and write it."""
+    args = arguments()
+    with threadpool_limits(1):
+        lines = table(args) if args.way == "table" else speed(args)
+    software = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "polars")}
+    machine = {"machine": platform.machine(), "system": platform.platform(), "threads": 1} | software
+    if args.json is not None:
+        settings = {name: str(value) for name, value in vars(args).items()}
+        args.json.write_text(json.dumps({"machine": machine, "settings": settings, "lines": lines}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
