@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from laborllm.survey.simulated import SimulatedSettings, simulate
+from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
 from laborllm.text.resume import END_OF_DATA, Resume, ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 

@@ -42,13 +42,13 @@ FIGURES = ("reading", "process", "peak_mb", "added_mb")
 
 
 def read_ours(path: Path) -> Any:
-    from laborllm.survey.nls import read_extract
+    from laborllm.survey.nls.extracts import read_extract
 
     return read_extract(path).values
 
 
 def read_our_table(path: Path) -> Any:
-    from laborllm.survey.nls import read_extract
+    from laborllm.survey.nls.extracts import read_extract
 
     return read_extract(path).table
 
@@ -75,7 +75,7 @@ def dictionary(stream: IO[bytes]) -> list[str]:
 
 
 def read_cdb(path: Path) -> Any:
-    from laborllm.survey.codebook import read_codebook
+    from laborllm.survey.nls.codebook import read_codebook
 
     return read_codebook(path)
 
@@ -98,7 +98,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 def child(way: str, path: Path) -> None:
     """One reading; what it took goes to standard output."""
-    __import__("pandas" if way in (BLANKS, BLANK) else "laborllm.survey.nls")
+    __import__("pandas" if way in (BLANKS, BLANK) else "laborllm.survey.nls.extracts")
     imported, base = cpu_seconds(), peak_mb()
     result = READERS[way](path)
     whole = cpu_seconds()

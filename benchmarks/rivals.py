@@ -38,9 +38,9 @@ from laborllm.models.logit_settings import PUBLISHED, LogitSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.probabilities import Model
 from laborllm.models.terms import Design
-from laborllm.survey.career_text import CareerTextSettings, read_career_text
 from laborllm.survey.careers import Careers, split_by_person
-from laborllm.survey.simulated import SimulatedSettings, simulate
+from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
+from laborllm.survey.tables.career_text import CareerTextSettings, read_career_text
 
 JOBS = 332
 """With the three states 335 alternatives."""

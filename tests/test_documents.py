@@ -13,14 +13,14 @@ from laborllm.models.language_model_settings import LanguageModelSettings, Train
 from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
-from laborllm.survey.career_text import CareerTextSettings
-from laborllm.survey.job_histories import JobHistoriesSettings
-from laborllm.survey.nlsy79 import NLSY79Settings
-from laborllm.survey.nlsy97 import NLSY97Settings
-from laborllm.survey.psid import PSIDSettings
+from laborllm.survey.nls.nlsy79 import NLSY79Settings
+from laborllm.survey.nls.nlsy97 import NLSY97Settings
+from laborllm.survey.psid.psid import PSIDSettings
+from laborllm.survey.simulated.world import Mechanisms, SimulatedSettings
 from laborllm.survey.sources import SurveySettings
-from laborllm.survey.tabular import TableSettings
-from laborllm.survey.world import Mechanisms, SimulatedSettings
+from laborllm.survey.tables.career_text import CareerTextSettings
+from laborllm.survey.tables.job_histories import JobHistoriesSettings
+from laborllm.survey.tables.tabular import TableSettings
 from laborllm.text.resume import ResumeSettings
 
 ROOT = Path(__file__).parents[1]

@@ -241,7 +241,10 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
     [
         ("[survey", "is no valid TOML"),
         (CLASSICAL.replace("people", "peple"), "survey.peple is no key of this section"),
-        (CLASSICAL.replace('"simulated"', '"nlsy78"'), "survey: Input tag 'nlsy78' .* 'nlsy79', 'nlsy97', 'psid', 'table'"),
+        (
+            CLASSICAL.replace('"simulated"', '"nlsy78"'),
+            "survey: Input tag 'nlsy78' .* 'nlsy97', 'psid', 'table'",
+        ),
         (CLASSICAL.replace("people = 300", "people = 0"), "survey.people: .*greater than or equal to 1, not 0"),
         (CLASSICAL.replace('kind = "oracle"', 'kind = "delphi"'), "models.oracle: Input tag 'delphi'"),
         (CLASSICAL.replace("[models.oracle]", '[models."a/b"]'), "models.'a/b': use letters, digits"),

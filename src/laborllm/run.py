@@ -30,8 +30,8 @@ from laborllm.study import (
     write_study,
 )
 from laborllm.survey.careers import Careers
+from laborllm.survey.simulated.world import SimulatedSettings
 from laborllm.survey.sources import files_of
-from laborllm.survey.world import SimulatedSettings
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:

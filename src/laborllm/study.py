@@ -20,8 +20,8 @@ from laborllm.models.probabilities import Model
 from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.settings import Settings
 from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
+from laborllm.survey.simulated.world import SimulatedSettings
 from laborllm.survey.sources import SOURCES, SurveySettings, describe, files_of, paths_in, read_survey
-from laborllm.survey.world import SimulatedSettings
 from laborllm.text.resume import ResumeSettings
 
 ModelSettings = Annotated[

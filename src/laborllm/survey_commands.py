@@ -32,7 +32,7 @@ def verify(
     Example: `laborllm survey verify nlsy79/schooling.dct.zip`
     """
     from laborllm.files import whole_file
-    from laborllm.survey.verify import verify as compare
+    from laborllm.survey.nls.verify import verify as compare
 
     found = compare(files)
     if csv is not None:
@@ -62,7 +62,7 @@ def find(
 
     Example: `laborllm survey find nlsy79/schooling.cdb "highest grade"`
     """
-    from laborllm.survey.codebook import read_codebook
+    from laborllm.survey.nls.codebook import read_codebook
 
     rows = read_codebook(codebook).find(words)
     table = Table(*rows.columns, title=escape(f"{codebook}: {words}"))
@@ -104,8 +104,8 @@ def simulate(
 
     Example: `laborllm survey simulate --like nlsy79 --people 1000 --out made-up`
     """
-    from laborllm.survey.simulated_surveys import write_survey
-    from laborllm.survey.world import SimulatedSettings
+    from laborllm.survey.simulated.surveys import write_survey
+    from laborllm.survey.simulated.world import SimulatedSettings
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LaborLLMError(f"{out}: is there already; choose a new or empty folder with --out")

@@ -11,11 +11,11 @@ from laborllm.errors import LaborLLMError
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings, shrunk, transition_counts
 from laborllm.models.features import Histories
 from laborllm.models.oracle import Oracle
-from laborllm.survey.career_text import CareerTextSettings, read_career_text
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
-from laborllm.survey.simulated import Mechanisms, SimulatedSettings, simulate
+from laborllm.survey.simulated.simulate import Mechanisms, SimulatedSettings, simulate
+from laborllm.survey.tables.career_text import CareerTextSettings, read_career_text
 
 
 @pytest.fixture

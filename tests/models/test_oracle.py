@@ -10,7 +10,7 @@ from laborllm.models import oracle
 from laborllm.models.baselines import TransitionFrequencies
 from laborllm.models.oracle import Oracle, filter_types
 from laborllm.survey.careers import Careers, split_by_person
-from laborllm.survey.simulated import (
+from laborllm.survey.simulated.simulate import (
     Mechanisms,
     SimulatedSettings,
     build_world,

@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.career_text import CareerTextSettings, read_career_text
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.exports import export_careers
 from laborllm.survey.occupations import Occupations
 from laborllm.survey.own_list import write_occupations
-from laborllm.survey.tabular import TableSettings, read_table
+from laborllm.survey.tables.career_text import CareerTextSettings, read_career_text
+from laborllm.survey.tables.tabular import TableSettings, read_table
 
 LISTS = {
     "numbers": Occupations(("2353", "110", "0"), ("Maîtres d'école", "Офицеры", "働く人"), ("a", "", "b")),

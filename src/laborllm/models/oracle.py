@@ -10,7 +10,7 @@ from laborllm.files import whole_file
 from laborllm.models.probabilities import Probabilities
 from laborllm.settings import Settings
 from laborllm.survey.careers import KEYS, Careers
-from laborllm.survey.simulated import SimulatedSettings, build_world, logits, situations, with_type
+from laborllm.survey.simulated.simulate import SimulatedSettings, build_world, logits, situations, with_type
 
 ROWS_AT_A_TIME = 8192
 

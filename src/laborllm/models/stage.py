@@ -102,6 +102,7 @@ class Form:
             np.log(shrunk(counts, START_WEIGHT)) - log_shares(train.occupation[rows], len(self.offset))
         )
         origins = [train.occupations.position.get(level, -1) for level in place]
+        pull -= pull.mean(axis=1, keepdims=True)  # the same probabilities, and the smallest squares
         own = np.arange(len(self.offset))
         level = self._start_of_staying(start, pull[own, own], train.previous[train.transition == "stay"])
         pull[own, own] = 0 if self.what == "move" else pull[own, own] - level

@@ -9,9 +9,9 @@ import polars as pl
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
-from laborllm.survey.career_text import write_career_text
 from laborllm.survey.careers import Careers
-from laborllm.survey.table_files import EXTENSIONS
+from laborllm.survey.tables.career_text import write_career_text
+from laborllm.survey.tables.files import EXTENSIONS
 
 STATA_VERSION = 118
 """Of the file format: Stata 14 and later; the first that holds titles in any script. Stata 13 reads 117 at most."""

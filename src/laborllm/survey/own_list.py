@@ -10,7 +10,7 @@ from laborllm.files import whole_file
 from laborllm.survey.careers import Step
 from laborllm.survey.flow import step
 from laborllm.survey.occupations import NOT_EMPLOYED, STATES, Occupations
-from laborllm.survey.table_files import read_frame
+from laborllm.survey.tables.files import read_frame
 
 
 @dataclass(frozen=True)

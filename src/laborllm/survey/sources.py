@@ -6,15 +6,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from laborllm.settings import Settings
-from laborllm.survey.career_text import CareerTextSettings, read_career_text
 from laborllm.survey.careers import Careers
-from laborllm.survey.job_histories import JobHistoriesSettings, read_job_histories
-from laborllm.survey.nlsy79 import NLSY79Settings, read_nlsy79
-from laborllm.survey.nlsy97 import NLSY97Settings, read_nlsy97
-from laborllm.survey.psid import PSIDSettings, read_psid
-from laborllm.survey.simulated import simulate
-from laborllm.survey.tabular import TableSettings, read_table
-from laborllm.survey.world import SimulatedSettings
+from laborllm.survey.nls.nlsy79 import NLSY79Settings, read_nlsy79
+from laborllm.survey.nls.nlsy97 import NLSY97Settings, read_nlsy97
+from laborllm.survey.psid.psid import PSIDSettings, read_psid
+from laborllm.survey.simulated.simulate import simulate
+from laborllm.survey.simulated.world import SimulatedSettings
+from laborllm.survey.tables.career_text import CareerTextSettings, read_career_text
+from laborllm.survey.tables.job_histories import JobHistoriesSettings, read_job_histories
+from laborllm.survey.tables.tabular import TableSettings, read_table
 
 SurveySettings = Annotated[
     NLSY79Settings

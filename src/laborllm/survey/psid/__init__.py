@@ -1,0 +1,1 @@
+"""The PSID's files, and the careers of its reference persons and spouses."""

@@ -1,0 +1,1 @@
+"""A user's own tables, and text and job histories of others."""
