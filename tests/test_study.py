@@ -211,7 +211,7 @@ def test_a_split_without_validation_people_is_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"person": [1, 2], "year": 1990, "occupation": "436", "split": ["train", "test"]})
     study_file = table_study(tmp_path)
     frame.write_csv(tmp_path / "careers.csv")
-    with pytest.raises(LaborLLMError, match="column split: nobody is in validation"):
+    with pytest.raises(LaborLLMError, match="own split: nobody is in validation"):
         read_careers(read_study(study_file))
 
 

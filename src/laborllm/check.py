@@ -2,6 +2,7 @@
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.sequence_settings import SequenceSettings
 from laborllm.study import Progress, Study, read_careers
 from laborllm.survey.careers import PARTS, Careers
 
@@ -32,6 +33,9 @@ def check_study(study: Study, progress: Progress = lambda stage, done, total: No
 
 
 def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
+    if isinstance(settings, SequenceSettings):
+        rows = settings.training.updates * settings.training.rows_per_batch
+        return [(name, f"at most {settings.training.updates:,} updates, {rows:,} person-years learned from")]
     if not isinstance(settings, LanguageModelSettings):
         return [(name, "a second or two")]
     try:
