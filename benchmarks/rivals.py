@@ -4,8 +4,8 @@
     python benchmarks/rivals.py speed [--rows 200000] [--rounds 2] [--json FILE]
 
 ``table`` reads careers in CAREER's text format, fits every rival on train, chooses on valid, and gives the perplexity
-of test, first rows included, with the CPU seconds of fitting. ``--floor`` names a file with the log-probabilities of the
-truth, ``log_prob_history`` (people, rows) in nats, where the population is made up and has one.
+of test, first rows included, with the CPU seconds of fitting. ``--floor`` names a file with the log-probabilities of
+the truth, ``log_prob_history`` (people, rows) in nats, where the population is made up and has one.
 
 ``speed`` fits the published regression's multinomial logit over 335 alternatives on simulated careers, with one
 penalty: laborllm, from careers to coefficients; and scikit-learn's ``LogisticRegression(solver="lbfgs")`` from the same
@@ -58,10 +58,12 @@ def rivals() -> dict[str, Model]:
         "transitions by gender and education": TransitionFrequencies(TransitionSettings(by=("gender", "education"))),
         "second order": TransitionFrequencies(TransitionSettings(order=2)),
         "second order by education": TransitionFrequencies(TransitionSettings(order=2, by=("education",))),
-        "logit, published terms": MultinomialLogit(LogitSettings(**published)),
-        "logit, published terms and stay": MultinomialLogit(LogitSettings(terms=PUBLISHED, similarity=("stay",))),
+        "logit, published terms": MultinomialLogit(LogitSettings(**published, stages=1)),
+        "logit, published terms and stay": MultinomialLogit(
+            LogitSettings(terms=PUBLISHED, similarity=("stay",), stages=1)
+        ),
         "logit, published terms, two stages": MultinomialLogit(LogitSettings(**published, stages=2)),
-        "logit": MultinomialLogit(LogitSettings()),
+        "logit": MultinomialLogit(LogitSettings(stages=1)),
         "logit, two stages": MultinomialLogit(LogitSettings(stages=2)),
     }
 
@@ -103,7 +105,7 @@ def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{x.shape[0]} rows, {x.shape[1]} features, {len(careers.occupations)} alternatives, {len(test)} test rows")
 
     def ours() -> MultinomialLogit:
-        settings = LogitSettings(terms=PUBLISHED, similarity=(), l2=(L2,), refine=False)
+        settings = LogitSettings(terms=PUBLISHED, similarity=(), stages=1, l2=(L2,), refine=False)
         model = MultinomialLogit(settings)
         model.fit(train, validation)
         done["evaluations of laborllm"] = model.stages[0].evaluations

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionSettings
 from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
+from laborllm.models.logit_settings import LogitSettings
+from laborllm.models.no_change import NoChangeSettings
 from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
@@ -78,6 +80,8 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
         SimulatedSettings,
         Mechanisms,
         TransitionSettings,
+        NoChangeSettings,
+        LogitSettings,
         CareerSettings,
         BagOfJobsSettings,
         LSTMSettings,

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
     from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
     from laborllm.models.choices import score_choices
+    from laborllm.models.logit import MultinomialLogit
+    from laborllm.models.logit_inference import average_marginal_effects, tidy
+    from laborllm.models.logit_settings import LogitSettings
+    from laborllm.models.no_change import NoChange
     from laborllm.models.oracle import Oracle, OracleSettings
     from laborllm.models.probabilities import Probabilities
     from laborllm.survey.careers import Careers, split_by_person
@@ -44,6 +48,10 @@ _PLACES = {
         "TransitionSettings",
     ),
     "laborllm.models.choices": ("score_choices",),
+    "laborllm.models.logit": ("MultinomialLogit",),
+    "laborllm.models.logit_inference": ("average_marginal_effects", "tidy"),
+    "laborllm.models.logit_settings": ("LogitSettings",),
+    "laborllm.models.no_change": ("NoChange",),
     "laborllm.models.oracle": (
         "Oracle",
         "OracleSettings",
@@ -111,8 +119,11 @@ __all__ = [
     "EvaluationSettings",
     "JobHistoriesSettings",
     "LaborLLMError",
+    "LogitSettings",
+    "MultinomialLogit",
     "NLSY79Settings",
     "NLSY97Settings",
+    "NoChange",
     "Occupations",
     "Oracle",
     "OracleSettings",
@@ -123,6 +134,7 @@ __all__ = [
     "TableSettings",
     "TransitionFrequencies",
     "TransitionSettings",
+    "average_marginal_effects",
     "careers_from_frame",
     "careers_from_wide",
     "evaluate",
@@ -141,6 +153,7 @@ __all__ = [
     "score_choices",
     "simulate",
     "split_by_person",
+    "tidy",
     "verify",
     "write_career_text",
     "write_resumes",

@@ -2,6 +2,7 @@
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.logit_settings import LogitSettings
 from laborllm.models.sequence_settings import SequenceSettings
 from laborllm.study import Progress, Study, read_careers
 from laborllm.survey.careers import PARTS, Careers
@@ -36,6 +37,8 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
     if isinstance(settings, SequenceSettings):
         rows = settings.training.updates * settings.training.rows_per_batch
         return [(name, f"at most {settings.training.updates:,} updates, {rows:,} person-years learned from")]
+    if isinstance(settings, LogitSettings):
+        return [(name, "seconds to minutes: it grows with person-years times occupations")]
     if not isinstance(settings, LanguageModelSettings):
         return [(name, "a second or two")]
     try:

@@ -12,6 +12,8 @@ from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.logit import MultinomialLogit
+from laborllm.models.no_change import NoChange
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
 from laborllm.models.sequence_settings import SequenceSettings
@@ -180,7 +182,7 @@ class _Run:
         careers = Careers.read(self.out / "careers.parquet")
         model = build_model(name, self.study, folder=folder, progress=self.progress)
         model.fit(careers.part("train"), careers.part("validation"))
-        if isinstance(model, TransitionFrequencies | Oracle):
+        if isinstance(model, NoChange | TransitionFrequencies | MultinomialLogit | Oracle):
             model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
         if isinstance(self.study.models[name], LanguageModelSettings):

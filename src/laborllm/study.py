@@ -15,6 +15,9 @@ from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
+from laborllm.models.logit import MultinomialLogit
+from laborllm.models.logit_settings import LogitSettings
+from laborllm.models.no_change import NoChange, NoChangeSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
 from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
@@ -32,7 +35,8 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-CHOICES = {"source": SOURCES, "kind": ("transition", "oracle", "career", "bag_of_jobs", "lstm", "language_model")}
+KINDS = ("no_change", "transition", "logit", "bag_of_jobs", "lstm", "career", "language_model", "oracle")
+CHOICES = {"source": SOURCES, "kind": KINDS}
 """What a section of a study may be, for messages."""
 
 
@@ -115,8 +119,12 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
     """
     settings = study.models[name]
     match settings:
+        case NoChangeSettings():
+            return NoChange(settings)
         case TransitionSettings():
             return TransitionFrequencies(settings)
+        case LogitSettings():
+            return MultinomialLogit(settings)
         case OracleSettings():
             if not isinstance(study.survey, SimulatedSettings):
                 raise LaborLLMError(f'models.{name}: only survey.source = "simulated" has an oracle; remove the model')

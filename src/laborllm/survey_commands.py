@@ -26,14 +26,18 @@ SHOWN = 200
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Extracts, and codebooks from elsewhere.")],
     csv: Annotated[Path | None, typer.Option(help="Write every figure compared, read and printed, here.")] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="Print every figure, not only those that differ.")] = False,
 ) -> None:
     """Compare what NLS extracts hold with the frequencies that their codebooks print; exit code 1 on any difference.
 
     Example: `laborllm survey verify nlsy79/schooling.dct.zip`
     """
     from laborllm.files import whole_file
+    from laborllm.survey.nls.verify import files_read
     from laborllm.survey.nls.verify import verify as compare
 
+    if csv is not None and csv.resolve() in [file.resolve() for file in files_read(files)]:
+        raise LaborLLMError(f"{csv}: is one of the files to verify; choose another file with --csv")
     found = compare(files)
     if csv is not None:
         with whole_file(csv) as temporary:
@@ -42,15 +46,24 @@ def verify(
     for row in found.variables.iter_rows(named=True):
         name = row["reference"] or row["column"]
         numbers = (f"{row['lines']:,}", f"{row['differing']:,}")
-        table.add_row(Path(row["file"]).name, escape(name), escape(row["title"]), *numbers, row["outcome"])
+        table.add_row(escape(Path(row["file"]).name), escape(name), escape(row["title"]), *numbers, row["outcome"])
     console.print(table)
-    for row in found.differences.head(SHOWN).iter_rows(named=True):
+    figures = found.lines if lines else found.differences.head(SHOWN)
+    for row in figures.iter_rows(named=True):
         what = f"{row['file']}, {row['column']}, {row['what']}"
-        console.print(f"{what}: printed {row['printed']:g}, read {row['read']:g}", markup=False, soft_wrap=True)
+        numbers = f"printed {_number(row['printed'])}, read {_number(row['read'])}"
+        console.print(f"{what}: {numbers}", markup=False, highlight=False, soft_wrap=True)
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in found.variables["outcome"].value_counts().rows())
     console.print(f"{found.variables.height:,} variables: {outcomes}", markup=False, soft_wrap=True)
+    if not found.lines.height:
+        raise LaborLLMError("no figure was compared; name the codebook (.cdb or .sdf) that describes these variables")
     if found.differences.height:
         raise typer.Exit(1)
+
+
+def _number(figure: float | None) -> str:
+    """A count or a mean with all its digits; "nothing" where there is none."""
+    return "nothing" if figure is None else f"{figure:.15g}"
 
 
 @app.command()

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from laborllm.models.career_network import SIZES, CareerNetwork
+from laborllm.models.sequence_training import every_occupation
 from laborllm.models.sequences import Sequences
 from laborllm.models.two_stage import PUBLISHED_SYMBOLS as SYMBOLS
+from laborllm.models.two_stage import as_published, two_stage
 
 COVARIATES = ("year", "education", "gender", "ethnicity", "location")
 LEVELS = [5, 3, 2, 4, 4, 6]
@@ -43,7 +45,7 @@ def scores(network: CareerNetwork, given: Sequences, people: np.ndarray | None =
     people = np.arange(len(given)) if people is None else people
     packed, row = given.pack(people, CPU)
     answer = np.full((len(given.occupation), OCCUPATIONS), np.nan, dtype=np.float32)
-    answer[row] = network.log_probabilities(packed).numpy()
+    answer[row] = every_occupation(network, packed).numpy()
     return answer
 
 
@@ -56,7 +58,7 @@ def test_the_two_stages_make_one_likelihood(network: CareerNetwork, rng: np.rand
     given = careers(rng)
     packed, row = given.pack(np.arange(len(given)), CPU)
     with torch.inference_mode():
-        logits = network.output(network.hidden(packed))
+        logits = network(packed)
     stay, jobs = logits[:, -1].sigmoid().numpy(), logits[:, :-1]
     answer = np.exp(scores(network, given))[row]
     later = given.previous[row] >= 0
@@ -120,7 +122,7 @@ def test_the_published_code_is_reproduced(real_data: Path) -> None:
     packed, row = given.pack(np.arange(len(given)), CPU)
     with torch.inference_mode():
         answer = np.empty(expected["log_prob"].shape, dtype=np.float32)
-        answer[row] = network.every_class(packed).numpy()
+        answer[row] = two_stage(*as_published(network(packed), packed.previous)).numpy()
     assert np.abs(answer - expected["log_prob"]).max() <= 2e-5
     realised = answer[np.arange(len(answer)), given.occupation + SYMBOLS]
     assert np.exp(-realised.mean()) == pytest.approx(4.6203, abs=5e-5)

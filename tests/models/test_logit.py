@@ -31,7 +31,7 @@ def split() -> Careers:
 
 
 def fitted_on(careers: Careers, **settings: object) -> MultinomialLogit:
-    model = MultinomialLogit(LogitSettings(**{**QUICK, **settings}))
+    model = MultinomialLogit(LogitSettings(**{"stages": 1, **QUICK, **settings}))
     model.fit(careers.part("train"), careers.part("validation"))
     return model
 
@@ -116,16 +116,17 @@ def test_order_of_training_people_and_of_occupations_changes_nothing(split: Care
 
 
 def test_the_penalty_is_the_best_of_the_grid(split: Careers) -> None:
-    validation = split.part("validation")
-    nats = {l2: -fitted_on(split, l2=(l2,)).predict(validation).realised.sum() for l2 in (50.0, 5.0, 0.05)}
-    chosen = fitted_on(split, l2=(50.0, 5.0, 0.05)).facts["l2"]
+    validation, few = split.part("validation"), {"terms": ("previous", "year", "gender"), "similarity": ("stay",)}
+    nats = {l2: -fitted_on(split, **few, l2=(l2,)).predict(validation).realised.sum() for l2 in (50.0, 5.0, 0.05)}
+    chosen = fitted_on(split, **few, l2=(50.0, 5.0, 0.05)).facts["l2"]
     assert chosen == min(nats, key=nats.get)
 
 
 def test_refined_factors_help_the_validation_people(split: Careers) -> None:
     validation = split.part("validation")
-    plain = fitted_on(split)
-    refined = fitted_on(split, refine=True)
+    few = {"terms": ("previous", "year", "gender"), "similarity": ("stay",)}
+    plain = fitted_on(split, **few)
+    refined = fitted_on(split, **few, refine=True)
     assert refined.predict(validation).realised.sum() >= plain.predict(validation).realised.sum() - 1e-3
     assert any(name.startswith("factor of ") for name in refined.facts)
 
@@ -155,7 +156,9 @@ def test_a_prior_is_what_little_data_fall_back_on(split: Careers) -> None:
     """Shrunk without end towards another logit it is that logit; with its own data it is no worse."""
     prior = fitted_on(split, terms=("previous", "gender", "tenure"), similarity=("stay",))
     few = replace(split, table=split.table.filter((pl.col("split") != "train") | (pl.col("person") < 20)))
-    settings = LogitSettings(terms=("previous", "gender", "tenure"), similarity=("stay",), l2=(1e6,), refine=False)
+    settings = LogitSettings(
+        terms=("previous", "gender", "tenure"), similarity=("stay",), stages=1, l2=(1e6,), refine=False
+    )
     model = MultinomialLogit(settings, prior)
     model.fit(few.part("train"), few.part("validation"))
     ours, theirs = model.stages[0], prior.stages[0]
@@ -175,7 +178,7 @@ def test_an_occupation_never_seen_gets_little_and_is_counted(five_occupations: O
     )
     test = rows_of([(1, 1990, "313"), (1, 1991, "436"), (1, 1992, "436")], five_occupations)
     for settings in ({"stages": 1}, {"stages": 2}, {"l2": (0.0,), "terms": ("index",), "similarity": ()}):
-        model = MultinomialLogit(LogitSettings(**{**QUICK, **settings}))
+        model = MultinomialLogit(LogitSettings(**{"stages": 1, **QUICK, **settings}))
         model.fit(train, train)
         answer = np.exp(model.predict(test).log_probabilities.astype(float))
         assert model.facts["occupations never seen in training"] == 3
@@ -244,7 +247,7 @@ def test_errors_name_what_is_wrong(few_careers: Careers, fitted: MultinomialLogi
         MultinomialLogit().predict(few_careers)
     with pytest.raises(LaborLLMError, match="not fitted yet; call fit first"):
         MultinomialLogit().save(tmp_path)
-    with pytest.raises(LaborLLMError, match="5 occupations, the model was fitted on another list of 9"):
+    with pytest.raises(LaborLLMError, match="5 occupations, the model was fitted on another list of 8"):
         fitted.predict(few_careers)
     assert MultinomialLogit().facts == {}
 
@@ -269,13 +272,13 @@ def test_wrong_settings(settings: dict[str, object], message: str) -> None:
 REFERENCE = {
     "published terms and stay": ({"terms": PUBLISHED, "similarity": ("stay",)}, 4.97),
     "published terms, two stages": ({"terms": PUBLISHED, "similarity": (), "stages": 2}, 4.72),
-    "all terms": ({}, 4.56),
+    "all terms": ({}, 4.57),
     "all terms, two stages": ({"stages": 2}, 4.45),
 }
 """Settings and the largest test perplexity; published logits reach 5.07 in one stage and 4.92 in two."""
 LONG = {
-    "published terms, refined": ({"terms": PUBLISHED, "similarity": (), "refine": True}, 4.92),
-    "all terms, refined": ({"refine": True}, 4.50),
+    "published terms, refined": ({"terms": PUBLISHED, "similarity": (), "refine": True}, 4.90),
+    "all terms, refined": ({"refine": True}, 4.52),
     "all terms, two stages, refined": ({"stages": 2, "refine": True}, 4.40),
 }
 
@@ -283,12 +286,11 @@ LONG = {
 def reference_perplexity(real_data: Path, settings: dict[str, object]) -> float:
     folder = real_data / "data" / "career_reference" / "survey"
     careers = read_career_text(CareerTextSettings(folder=folder, spaces=True))
-    model = MultinomialLogit(LogitSettings(**{"refine": False, **settings}))
+    model = MultinomialLogit(LogitSettings(**{"stages": 1, "refine": False, **settings}))
     model.fit(careers.part("train"), careers.part("validation"))
     return float(np.exp(-model.predict(careers.part("test")).realised.mean()))
 
 
-@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", REFERENCE)
 def test_reference_population(name: str, real_data: Path) -> None:

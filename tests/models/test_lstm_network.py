@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from laborllm.models.lstm_network import LSTMNetwork
+from laborllm.models.sequence_training import every_occupation
 from laborllm.models.sequences import Sequences
 from tests.models.test_career_network import CPU, LEVELS, OCCUPATIONS, careers
 
@@ -20,7 +21,7 @@ def network() -> LSTMNetwork:
 def scores(network: LSTMNetwork, given: Sequences, people: np.ndarray) -> np.ndarray:
     packed, row = given.pack(people, CPU)
     answer = np.full((len(given.occupation), OCCUPATIONS), np.nan, dtype=np.float32)
-    answer[row] = network.log_probabilities(packed).numpy()
+    answer[row] = every_occupation(network, packed).numpy()
     return answer
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from laborllm.models.sequences import LEVELS, Network, Packed
-from laborllm.models.two_stage import two_stage
 
 YEARLY = 2
 """Year and education, the first of ``LEVELS``, change over time: each has its value and the mean of those so far."""
@@ -37,15 +36,15 @@ class BagNetwork(Network):
         for embedding in (*self.now, *self.past):
             nn.init.zeros_(embedding.weight)
 
-    def log_probabilities(self, packed: Packed) -> torch.Tensor:
-        """Log-probability of every occupation, float32, shape (rows, occupations)."""
+    def forward(self, packed: Packed) -> torch.Tensor:
+        """Outputs of the two-stage head, shape (rows, occupations + 1)."""
         place = packed.previous % (self.occupations + 1)
         outputs = self.from_job(self.job(place)) + self.from_earlier(_mean_so_far(self.earlier(place), packed))
         for number in range(len(LEVELS)):
             outputs = outputs + self.now[number](packed.levels[:, number])
         for number, embedding in enumerate(self.past):
             outputs = outputs + _mean_so_far(embedding(packed.levels[:, number]), packed)
-        return two_stage(outputs, packed.previous)
+        return outputs
 
 
 def _mean_so_far(x: torch.Tensor, packed: Packed) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from laborllm.models.sequences import Network, Packed, RowEmbedding
-from laborllm.models.two_stage import PUBLISHED_SYMBOLS, two_stage, two_stage_published
+from laborllm.models.two_stage import PUBLISHED_SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -42,34 +42,21 @@ class CareerNetwork(Network):
     def __init__(
         self, shape: Shape, occupations: int, levels: Sequence[int], *, dropout: float = 0.0, published: bool = False
     ) -> None:
-        super().__init__(occupations)
-        self.published, self.dropout = published, dropout
+        super().__init__(occupations, published)
+        self.dropout = dropout
         self.rows = RowEmbedding(shape.width, occupations, levels)
         self.layers = nn.ModuleList(_Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, eps=1e-5)
         self.output = nn.Linear(shape.width, (PUBLISHED_SYMBOLS if published else 0) + occupations + 1, bias=False)
         nn.init.normal_(self.output.weight, std=shape.width**-0.5)
 
-    def hidden(self, packed: Packed) -> torch.Tensor:
-        """States of the rows, shape (rows, width)."""
+    def forward(self, packed: Packed) -> torch.Tensor:
+        """Outputs of the two-stage head, shape (rows, classes + 1)."""
         x = self.rows(packed)
         x = functional.dropout(x + _sinusoids(packed, x.shape[1]), self.dropout, self.training)
         for layer in self.layers:
             x = layer(x, packed)
-        return self.norm(x)
-
-    def log_probabilities(self, packed: Packed) -> torch.Tensor:
-        """Log-probability of every occupation, float32, shape (rows, occupations).
-
-        The published head has symbols in its softmaxes, so its rows sum to a little less than 1.
-        """
-        everything = self.every_class(packed)
-        return everything[:, PUBLISHED_SYMBOLS:] if self.published else everything
-
-    def every_class(self, packed: Packed) -> torch.Tensor:
-        """Log-probability of every output class, symbols included, shape (rows, classes)."""
-        outputs = self.output(self.hidden(packed))
-        return (two_stage_published if self.published else two_stage)(outputs, packed.previous)
+        return self.output(self.norm(x))
 
 
 class _Layer(nn.Module):

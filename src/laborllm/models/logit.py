@@ -43,6 +43,7 @@ class MultinomialLogit:
     def __init__(self, settings: LogitSettings | None = None, prior: "MultinomialLogit | None" = None) -> None:
         self.settings = settings or LogitSettings()
         self.prior = prior
+        self.has_prior = prior is not None
         self.occupations: Occupations | None = None
         self.stages: tuple[Stage, ...] = ()
         self.counted: dict[str, int] = {}
@@ -58,7 +59,7 @@ class MultinomialLogit:
             if self.settings.similarity
             else ""
         )
-        prior = "; shrunk towards a logit of another population" if self.prior else ""
+        prior = "; shrunk towards a logit of another population" if self.has_prior else ""
         return f"Multinomial logit {how} on {terms}{also}{prior}."
 
     @property
@@ -129,6 +130,7 @@ class MultinomialLogit:
             "titles": occupations.titles,
             "groups": occupations.groups,
             "counted": self.counted,
+            "prior": self.has_prior,
             "stages": [stage.to_json() for stage in self.stages],
         }
         named = [(f"{n}.{name}", array) for n, each in enumerate(self.stages) for name, array in each.arrays().items()]
@@ -149,11 +151,11 @@ class MultinomialLogit:
             content = json.loads((folder / FILE).read_text(encoding="utf-8"))
             model = cls(LogitSettings(**content["settings"]))
             model.occupations = Occupations(*(tuple(content[name]) for name in ("codes", "titles", "groups")))
-            model.counted = content["counted"]
-            with np.load(folder / ARRAYS, allow_pickle=False) as file:
+            model.counted, model.has_prior = content["counted"], content["prior"]
+            with (folder / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = [{name[2:]: file[name] for name in file if name.startswith(f"{n}.")} for n in (0, 1)]
             model.stages = tuple(map(Stage.from_json, content["stages"], arrays))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
             raise LaborLLMError(f"{folder / FILE}: cannot be read as a logit; run the study again") from error
         return model
 

@@ -46,24 +46,26 @@ class LogitSettings(Settings):
 
     Attributes:
         terms: the features, each with one coefficient an occupation; see ``models.terms``.
-        similarity: variables of the alternatives, with few coefficients each; see ``models.similarity``.
-        stages: 1, one softmax over all occupations; or 2, staying or moving, then where to.
+        similarity: variables of the alternatives, with few coefficients each; see ``models.similarity``. In two stages
+            the terms of "stay:TERM" join those of the first stage, where "stay" is the intercept, and the others
+            belong to the second.
+        stages: 2, staying or moving, then where to; or 1, one softmax over all occupations.
         l2: penalties, in observations, from which validation perplexity chooses, stage by stage. ``[0]`` alone: none,
             and every level is measured against the first one and every outcome against the most frequent one, so that
             coefficients have standard errors.
         factors: term -> what the penalty of its coefficients is multiplied by.
         refine: whether to search for better factors on the validation people, term by term.
-        tolerance: nats per training row that the fit may leave.
+        tolerance: nats per training row that the fit may leave, as its quadratic model has it.
     """
 
     kind: Literal["logit"] = "logit"
     terms: tuple[str, ...] = TERMS
     similarity: tuple[str, ...] = SIMILARITY
-    stages: Literal[1, 2] = 1
+    stages: Literal[1, 2] = 2
     l2: tuple[float, ...] = Field(default=GRID, min_length=1)
     factors: dict[str, float] = Field(default_factory=dict)
     refine: bool = True
-    tolerance: float = Field(default=2e-5, gt=0, allow_inf_nan=False)
+    tolerance: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
 
     @field_validator("l2")
     @classmethod

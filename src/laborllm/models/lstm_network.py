@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn import functional
 
 from laborllm.models.sequences import Network, Packed, RowEmbedding
-from laborllm.models.two_stage import two_stage
 
 
 class LSTMNetwork(Network):
@@ -28,12 +27,12 @@ class LSTMNetwork(Network):
         self.recurrent = nn.LSTM(width, width, layers, batch_first=True)
         self.output = nn.Linear(width, occupations + 1)
 
-    def log_probabilities(self, packed: Packed) -> torch.Tensor:
-        """Log-probability of every occupation, float32, shape (rows, occupations)."""
+    def forward(self, packed: Packed) -> torch.Tensor:
+        """Outputs of the two-stage head, shape (rows, occupations + 1)."""
         x = functional.dropout(self.rows(packed), self.dropout, self.training)
         states = [
             self.recurrent(part.view(people, length, -1))[0].reshape(people * length, -1)
             for part, (people, length) in zip(x.split(packed.sizes), packed.blocks, strict=True)
         ]
         state = functional.dropout(torch.cat(states), self.dropout, self.training)
-        return two_stage(self.output(state), packed.previous)
+        return self.output(state)

@@ -87,6 +87,10 @@ def fit_penalised(
             slope += weight * gap
         return value, gradient.flat()
 
+    # A shift of all outcomes by the same changes no probability; this one has the smallest penalty, and every step of
+    # the search keeps it so.
+    shift = (penalty.centre.by_outcome - start.by_outcome).mean(axis=1, keepdims=True)  # (features, 1)
+    start = Coefficients(start.by_outcome + shift, start.similarity)
     curvature = choices.curvature(start)
     guess = Coefficients(curvature.by_outcome + weights.by_outcome, curvature.similarity + weights.similarity)
     least = minimise(
@@ -127,4 +131,5 @@ class _Inverse:
             vectors = self.products.vectors
             turned = vectors.T @ (gradient.by_outcome.astype(np.float32) * self.scale * self.within)
             by_outcome = (vectors @ (turned * self.spectrum)) * self.within * self.scale  # (features, outcomes)
+        by_outcome = by_outcome - by_outcome.mean(axis=1, keepdims=True)  # no shift of all outcomes
         return Coefficients(by_outcome, gradient.similarity / self.diagonal.similarity).flat().astype(np.float64)

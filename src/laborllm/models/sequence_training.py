@@ -9,8 +9,9 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.sequence_settings import SequenceTraining
-from laborllm.models.sequences import Network, Sequences, thinned
+from laborllm.models.sequences import Network, Packed, Sequences, thinned
 from laborllm.models.training_state import History, TrainingState
+from laborllm.models.two_stage import PUBLISHED_SYMBOLS, as_published, two_stage, two_stage_nats
 
 Shard = Callable[[], Sequences]
 """Careers of some people, read when it is called."""
@@ -80,8 +81,27 @@ def log_probabilities(network: Network, careers: Sequences) -> np.ndarray:
     by_length = np.argsort(careers.lengths, kind="stable")
     for first in range(0, len(careers), PEOPLE_PER_PASS):
         packed, row = careers.pack(by_length[first : first + PEOPLE_PER_PASS], device)
-        answer[row] = network.log_probabilities(packed).cpu().numpy()
+        answer[row] = every_occupation(network, packed).cpu().numpy()
     return answer
+
+
+def every_occupation(network: Network, packed: Packed) -> torch.Tensor:
+    """Log-probabilities of a packed batch, float32, shape (rows, occupations).
+
+    The published head has symbols in its softmaxes, so its rows sum to a little less than 1.
+    """
+    outputs = network(packed)
+    if not network.published:
+        return two_stage(outputs, packed.previous)
+    return two_stage(*as_published(outputs, packed.previous))[:, PUBLISHED_SYMBOLS:]
+
+
+def nats(network: Network, packed: Packed) -> torch.Tensor:
+    """Negative log-probability of the realised occupations of a packed batch, shape (rows,)."""
+    outputs = network(packed)
+    if not network.published:
+        return two_stage_nats(outputs, packed.previous, packed.occupation)
+    return two_stage_nats(*as_published(outputs, packed.previous), packed.occupation + PUBLISHED_SYMBOLS)
 
 
 def _leg(
@@ -115,7 +135,7 @@ def _update(
         people = np.arange(len(careers))
     packed, row = careers.pack(people, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        loss = -state.model.log_probabilities(packed).gather(1, packed.occupation[:, None]).mean()
+        loss = nats(state.model, packed).mean()
     value = float(loss.detach())
     if not math.isfinite(value):
         raise LaborLLMError(f"{state.folder}: the loss is {value} at update {state.step + 1}; lower the learning_rate")

@@ -113,23 +113,20 @@ def thinned(careers: Sequences, people: np.ndarray, share: float, rng: np.random
 
 
 class Network(nn.Module):
-    """What reads whole careers: a module that gives every occupation of a packed batch a log-probability.
+    """What reads whole careers: ``forward`` gives a packed batch the outputs of the two-stage head.
 
     Args:
         occupations: length of the closed list.
+        published: whether the outputs are those of the published code, symbols first.
     """
 
-    def __init__(self, occupations: int) -> None:
+    def __init__(self, occupations: int, published: bool = False) -> None:
         super().__init__()
-        self.occupations = occupations
+        self.occupations, self.published = occupations, published
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
-
-    def log_probabilities(self, packed: Packed) -> torch.Tensor:
-        """Log-probability of every occupation, float32, shape (rows, occupations)."""
-        raise NotImplementedError
 
 
 class RowEmbedding(nn.Module):

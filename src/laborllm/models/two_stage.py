@@ -36,17 +36,34 @@ def two_stage(outputs: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
     return torch.where(held, functional.logsigmoid(stay), elsewhere + moving)
 
 
-def two_stage_published(outputs: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
-    """The published code's head, for comparisons: outputs held within 10 of zero, symbols left in the softmax.
-
-    A first row has a stay term too, towards the start symbol.
+def two_stage_nats(outputs: torch.Tensor, previous: torch.Tensor, occupation: torch.Tensor) -> torch.Tensor:
+    """Negative log-probability of the realised occupation alone, as ``two_stage`` has it, at a fraction of its cost.
 
     Args:
-        outputs: symbols, occupations, then s, shape (rows, symbols + occupations + 1).
-        previous: position among the occupations of the previous one, -1 in first rows, shape (rows,).
+        outputs: shape (rows, occupations + 1).
+        previous: as in ``two_stage``, shape (rows,).
+        occupation: position of the realised occupation, shape (rows,).
 
     Returns:
-        float32, shape (rows, symbols + occupations).
+        float32, shape (rows,).
+    """
+    outputs = outputs.float()
+    stay, later = outputs[:, -1], previous >= 0
+    elsewhere = outputs[:, :-1].scatter(1, previous.clamp(min=0)[:, None], -torch.inf)
+    logits = torch.where(later[:, None], elsewhere, outputs[:, :-1])  # (rows, occupations)
+    where = logits.logsumexp(1) - outputs.gather(1, occupation[:, None])[:, 0]
+    move = torch.where(later, functional.softplus(stay), 0.0) + where
+    return torch.where(occupation == previous, functional.softplus(-stay), move)
+
+
+def as_published(outputs: torch.Tensor, previous: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the published code gives its head: outputs held within 10 of zero, and a previous class in every row.
+
+    Its softmaxes are over symbols, then occupations; before a first row stands the start symbol, so it has a stay term.
+
+    Args:
+        outputs: shape (rows, symbols + occupations + 1).
+        previous: position among the occupations of the previous one, -1 in first rows, shape (rows,).
     """
     place = torch.where(previous < 0, PUBLISHED_START, previous + PUBLISHED_SYMBOLS)
-    return two_stage(outputs.float().clamp(-PUBLISHED_CLAMP, PUBLISHED_CLAMP), place)
+    return outputs.float().clamp(-PUBLISHED_CLAMP, PUBLISHED_CLAMP), place
