@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import Probabilities
 from laborllm.run import run_study
-from laborllm.study import read_careers, read_study, write_study
+from laborllm.study import KINDS, ModelSettings, read_careers, read_study, write_study
 from laborllm.survey.careers import PARTS, Careers
 
 CLASSICAL = """
@@ -315,6 +316,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(study_file: Path, tmp_path: P
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
+from typing import get_args
 from laborllm.errors import LaborLLMError
 from laborllm.run import run_study
 from laborllm.study import read_study
@@ -340,3 +342,20 @@ def test_a_disk_without_room(study_file: Path, tmp_path: Path, room: int, file: 
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(out.rglob("*.tmp"))
     assert not (out / "evaluation.csv").exists()
+
+
+def test_every_kind_of_model_is_listed() -> None:
+    union, _ = get_args(ModelSettings)
+    assert tuple(get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(union)) == KINDS
+
+
+def test_every_classical_rival_runs(study_file: Path) -> None:
+    content = CLASSICAL + '[models.again]\nkind = "no_change"\n[models.second]\nkind = "transition"\norder = 2\n'
+    study_file.write_text(
+        content + '[models.logit]\nkind = "logit"\nterms = ["previous"]\nl2 = [5.0]\nrefine = false\n'
+    )
+    out = study_file.parent / "out"
+    run_study(read_study(study_file), out, command="")
+    names = set(pl.read_csv(out / "evaluation.csv")["model"])
+    assert {"again", "second", "logit"} <= names
+    assert (out / "models" / "logit" / "logit.npz").is_file()

@@ -1,5 +1,6 @@
 """The commands `laborllm survey …`, as a user meets them in a fresh folder."""
 
+import os
 import re
 from pathlib import Path
 
@@ -35,6 +36,45 @@ def test_what_is_as_printed_passes(made_up: Path) -> None:
     header, *lines = (made_up / "lines.csv").read_text().splitlines()
     assert header == "file,column,reference,title,what,printed,read"
     assert len(lines) > 1000
+    assert ": printed" not in done.stdout
+
+
+def test_every_figure_is_printed_on_request(made_up: Path) -> None:
+    done = laborllm("survey", "verify", "nlsy79/nlsy79.csv", "--lines", "--csv", "all.csv", folder=made_up)
+    assert done.returncode == 0, done.stderr
+    figures = re.findall(r"^nlsy79/nlsy79.csv, (.+): printed (\S+), read (\S+)$", done.stdout, re.MULTILINE)
+    assert len(figures) == len((made_up / "all.csv").read_text().splitlines()) - 1
+    assert all(printed == read for _, printed, read in figures)
+    assert ("R0000100, total", "60", "60") in figures
+
+
+def test_an_extract_is_not_written_over(made_up: Path) -> None:
+    for name in ("nlsy79.csv", "nlsy79.cdb"):
+        before = (made_up / "nlsy79" / name).read_bytes()
+        done = laborllm("survey", "verify", "nlsy79/nlsy79.csv", "--csv", f"nlsy79/{name}", folder=made_up)
+        assert done.returncode == 1
+        assert f"nlsy79/{name}: is one of the files to verify; choose another" in done.stderr
+        assert (made_up / "nlsy79" / name).read_bytes() == before
+
+
+def test_nothing_to_compare_is_no_success(made_up: Path) -> None:
+    (made_up / "bare.csv").write_text("R0000100,R0214800\n1,1\n")
+    done = laborllm("survey", "verify", "bare.csv", folder=made_up)
+    assert done.returncode == 1
+    assert "2 variables: 2 no codebook" in done.stdout
+    assert "no figure was compared; name the codebook" in done.stderr
+
+
+def test_a_figure_that_cannot_be_read_is_named(made_up: Path) -> None:
+    """Nobody has a valid value where the codebook prints a mean; the file's name is no UTF-8."""
+    header, *rows = (made_up / "nlsy79" / "nlsy79.csv").read_text().splitlines()
+    place = header.split(",").index('"R0216100"')
+    emptied = [",".join([*row.split(",")[:place], "-4", *row.split(",")[place + 1 :]]) for row in rows]
+    file = made_up / os.fsdecode(b"emptied\xff.csv")
+    file.write_text("\n".join([header, *emptied, ""]))
+    done = laborllm("survey", "verify", file.name, "nlsy79/nlsy79.cdb", folder=made_up)
+    assert done.returncode == 1
+    assert re.search(r"emptied.*, R0216100, mean: printed [\d.]+, read nothing", done.stdout), done.stderr
 
 
 def test_a_difference_is_named_and_ends_with_exit_code_1(made_up: Path) -> None:

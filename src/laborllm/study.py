@@ -28,7 +28,14 @@ from laborllm.survey.sources import SOURCES, SurveySettings, describe, files_of,
 from laborllm.text.resume import ResumeSettings
 
 ModelSettings = Annotated[
-    TransitionSettings | OracleSettings | CareerSettings | BagOfJobsSettings | LSTMSettings | LanguageModelSettings,
+    NoChangeSettings
+    | TransitionSettings
+    | LogitSettings
+    | BagOfJobsSettings
+    | LSTMSettings
+    | CareerSettings
+    | LanguageModelSettings
+    | OracleSettings,
     Field(discriminator="kind"),
 ]
 Progress = Callable[[str, int, int], None]

@@ -51,8 +51,8 @@ def verify(
     figures = found.lines if lines else found.differences.head(SHOWN)
     for row in figures.iter_rows(named=True):
         what = f"{row['file']}, {row['column']}, {row['what']}"
-        numbers = f"printed {_number(row['printed'])}, read {_number(row['read'])}"
-        console.print(f"{what}: {numbers}", markup=False, highlight=False, soft_wrap=True)
+        told = f"printed {_number(row['printed'])}, read {_number(row['read'])}"
+        console.print(f"{what}: {told}", markup=False, highlight=False, soft_wrap=True)
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in found.variables["outcome"].value_counts().rows())
     console.print(f"{found.variables.height:,} variables: {outcomes}", markup=False, soft_wrap=True)
     if not found.lines.height:

@@ -16,6 +16,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Careers, Step, split_by_person
 from laborllm.survey.door import Source, careers_from_frame
 from laborllm.survey.occupations import Occupations
+from laborllm.text.resume import ResumeSettings, write_resumes
 
 GOOD: dict[str, list[Any]] = {
     "person": [2, 1, 1],
@@ -120,6 +121,7 @@ def test_order_of_rows_does_not_matter(few_careers: Careers, rng: np.random.Gene
         ({"education": ["a\nb", None, "x"]}, "column education, row 1: 'a\\nb' is blank, padded or spans lines"),
         ({"weight": [-1.0, 2.0, 2.0]}, "column weight, row 1: -1.0 is no number of zero or more"),
         ({"wage": ["much", "1", "2"]}, "column wage, row 1: 'much' is no number of zero or more"),
+        ({"labor_income": [0, 1, -5]}, "column labor_income, row 3: -5 is no number of zero or more"),
         ({"split": ["train", "test", "hold"]}, "column split, row 3: 'hold' is none of train, validation, test"),
         ({"split": ["train", "test", "train"]}, "column split, row 2: person 1 has both 'train' and 'test'"),
     ],
@@ -130,6 +132,17 @@ def test_a_bad_frame_is_refused(columns: dict[str, list[Any]], message: str, fiv
     assert str(caught.value).startswith("my.csv")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_travel_and_do_not_enter_a_resume(five_occupations: Occupations) -> None:
+    bare = careers_from_frame(changed(), five_occupations)
+    paid = careers_from_frame(changed(labor_income=[21_000, None, 0]), five_occupations)
+    assert paid.table["labor_income"].null_count() == 1
+    assert paid.table.drop("labor_income").equals(bare.table.select(paid.table.drop("labor_income").columns))
+    settings = ResumeSettings()
+    assert [each.text for each in write_resumes(paid, settings)] == [
+        each.text for each in write_resumes(bare, settings)
+    ]
 
 
 def test_a_missing_column_is_named(five_occupations: Occupations) -> None:

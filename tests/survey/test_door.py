@@ -37,3 +37,9 @@ def test_a_message_points_to_the_row_of_origin(few_careers: Careers) -> None:
         careers_from_frame(frame, few_careers.occupations, source=source)
     assert source.both(1, 2) == "a.csv, row 2, and b.csv, row 3"
     assert source.at("year", 1) == "a.csv, column year, row 2"
+
+
+@pytest.mark.parametrize("name", ["", " ", "a survey ", "a\nb"])
+def test_a_survey_without_a_name(name: str, few_careers: Careers) -> None:
+    with pytest.raises(LaborLLMError, match="the survey's name is .*: blank, padded or of several lines"):
+        careers_from_frame(few_careers.table, few_careers.occupations, survey=name)

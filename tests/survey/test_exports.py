@@ -32,6 +32,7 @@ def some_careers(name: str) -> Careers:
         "birth_year": [1960, 1960, None, None],
         "weight": [1.25, 0.1, None, 3.0],
         "wage": [None, None, None, 1e6],
+        "labor_income": [0.0, None, 21000.5, 1e7],
     }
     return careers_from_frame(pl.DataFrame(columns), LISTS[name], survey="enquête")
 
@@ -83,6 +84,7 @@ def test_stata_sees_labels_and_whole_numbers(tmp_path: Path) -> None:
         assert path.read_bytes().startswith(b"<stata_dta><header><release>118</release>")
         with pd.io.stata.StataReader(path) as reader:
             assert reader.variable_labels()["year"] == "Calendar year"
+            assert reader.variable_labels()["labor_income"] == "Labor income of the year before, dollars a year"
             assert set(reader.value_labels()[labelled].values()) == set(LISTS[name].titles)
         frame = pd.read_stata(path)
         assert frame[labelled].tolist() == [LISTS[name].titles[place] for place in (0, 2, 0, 1)]

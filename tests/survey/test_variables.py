@@ -53,6 +53,7 @@ def test_words_that_the_reader_knows_besides(tmp_path: Path) -> None:
         (["job,2024,T1,"], "column concept, row 1: 'job' is none of at_interview, birth_year"),
         (["grade,2024,T9999901,", "grade,next,T9999902,"], "column year, row 2: 'next' is no survey year"),
         (["grade,,T9999901,"], "column year, row 1: None"),
+        (["grade,2024,R02167.01,", "grade,2026,banana,"], "column reference, row 2: 'BANANA' is no reference number"),
         (["grade,2024, ,"], "row 1: grade 2024 has neither reference nor questions"),
         (["grade,2024,T8982400,"], "row 1: T8982400 is grade of 2024, but already occupation_2002 of 2022"),
         (["region,2022,,SAMPWEIGHT"], "row 1: SAMPWEIGHT_2022 is region of 2022, but already weight of 2022"),
@@ -73,7 +74,7 @@ def test_a_table_without_a_column(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LaborLLMError, match=r"none.csv: cannot be read as CSV"):
+    with pytest.raises(LaborLLMError, match=r"none.csv: no such file"):
         read_variables("nlsy79", tmp_path / "none.csv")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Step
-from laborllm.survey.wages import checked_wages, deflate, read_prices
+from laborllm.survey.wages import checked_wages, deflate, hundredths, read_prices
 
 
 def written(path: Path, text: str) -> Path:
@@ -40,6 +40,12 @@ def test_a_year_without_prices_is_refused(year: int, base: int, named: str) -> N
         deflate(pl.Series("wage", [1.0]), pl.Series([year]), prices=read_prices(), base_year=base)
 
 
+def test_amounts_in_cents_are_the_nearest_floats() -> None:
+    cents = pl.DataFrame({"cents": [*range(10_000), 559040, 764095, 99_999_999, None]})
+    amounts = cents.select(hundredths(pl.col("cents"))).to_series()
+    assert amounts.to_list() == [None if cent is None else cent / 100 for cent in cents["cents"]]
+
+
 def test_wages_nobody_can_have_earned_are_counted() -> None:
     rows = pl.DataFrame({"person": [1, 1, 2, 3], "year": [1990, 1991, 1990, 1990], "wage": [0.5, 1.0, 1000.0, 1000.01]})
     kept, steps = checked_wages(rows, bounds=(1, 1000), base_year=None, prices=None)
@@ -63,12 +69,14 @@ def test_deflated_wages_say_so(tmp_path: Path) -> None:
     [
         ("year\n1990\n", "column 'price_index' is missing; the columns are year"),
         ("year,price_index\n1990,dear\n", "column price_index, row 1: 'dear'"),
-        ("year,price_index\n1990,1\n90,1\n", "column year, row 2: 90"),
+        ("year,price_index\n1990,1\n90,1\n", "column year, row 2: '90' is no calendar year"),
         ("year,price_index\n,1\n", "column year, row 1: None"),
-        ("year,price_index\n1990,0\n", "column price_index, row 1: 0.0"),
-        ("year,price_index\n1990,nan\n", "column price_index, row 1: nan"),
+        ("year,price_index\n1990,0\n", "column price_index, row 1: '0' is no index above zero"),
+        ("year,price_index\n1990,nan\n", "column price_index, row 1: 'nan'"),
         ("year,price_index\n1990,1\n1990,2\n", "row 2: 1990 stands twice"),
-        ("", "cannot be read as CSV"),
+        ("", "the file is empty"),
+        ("year,price_index\n", "has a header but no rows"),
+        ("year,price_index\n1990\n", "row 1: has 1 values, the header has 2"),
     ],
 )
 def test_a_table_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -77,5 +85,5 @@ def test_a_table_that_is_none(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LaborLLMError, match=r"none.csv: cannot be read as CSV"):
+    with pytest.raises(LaborLLMError, match=r"none.csv: no such file"):
         read_prices(tmp_path / "none.csv")

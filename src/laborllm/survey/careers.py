@@ -17,7 +17,7 @@ KEYS = ("person", "year", "occupation")
 FIXED = ("gender", "ethnicity", "region", "birth_year", "survey")
 """Covariates with one value a person."""
 COVARIATES = ("education", "gender", "ethnicity", "region", "birth_year")
-NUMBERS = ("weight", "wage")
+NUMBERS = ("weight", "wage", "labor_income")
 PARTS = ("train", "validation", "test")
 COLUMNS = (*KEYS, *COVARIATES, "survey", *NUMBERS, "split")
 
@@ -54,7 +54,8 @@ class Careers:
         table: sorted by person and year, one row per person-year; columns person (int or str), year (int32),
             occupation (``Enum`` over ``occupations.codes``), education, gender, ethnicity, region (str, may be
             missing), birth_year (int32, may be missing), survey (str), and where known weight (float64), wage
-            (dollars of the survey year), split ("train" | "validation" | "test").
+            (dollars an hour of the survey year), labor_income (dollars a year, of the calendar year before the survey
+            year, nominal unless deflated), split ("train" | "validation" | "test").
         occupations: the closed list.
         flow: how the sample came about, in order.
     """

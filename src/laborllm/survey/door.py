@@ -73,8 +73,8 @@ def careers_from_frame(
 
     Raises:
         LaborLLMError: a required column or value is missing, a year is impossible (outside 1900-2100, or before the
-            year of birth), an occupation is off the list, a person-year stands twice, a fixed covariate changes, or a
-            person is in two parts of the split.
+            year of birth), an occupation is off the list, a person-year stands twice, a fixed covariate changes, a
+            person is in two parts of the split, or the survey's name is blank or padded.
 
     Examples:
         >>> import polars as pl
@@ -84,6 +84,8 @@ def careers_from_frame(
         >>> careers_from_frame(frame, occupations).table.select("person", "year", "occupation").rows()
         [(1, 1984, '313'), (1, 1985, '436')]
     """
+    if not survey.strip() or survey != survey.strip() or "\n" in survey:
+        raise LaborLLMError(f"{source}: the survey's name is {survey!r}: blank, padded or of several lines; mend it")
     table = as_polars(frame, str(source))
     _require_columns(table, str(source))
     source = source if isinstance(source, Source) else Source((source,), (table.height,))

@@ -32,6 +32,7 @@ LABELS = {
     "survey": "Survey",
     "weight": "Sampling weight",
     "wage": "Hourly wage, dollars of the survey year",
+    "labor_income": "Labor income of the year before, dollars a year",
     "split": "Part of the split",
 }
 """Stata's labels of the variables."""

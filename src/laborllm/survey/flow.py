@@ -91,6 +91,17 @@ def sift(rows: pl.DataFrame, reasons: Sequence[tuple[str, pl.Expr]]) -> tuple[pl
     return rows, steps
 
 
+def require_rows(rows: pl.DataFrame, steps: Sequence[Step], source: str) -> None:
+    """Refuse a sample of which nothing is left.
+
+    Raises:
+        LaborLLMError: there are no rows; the message says which steps dropped them.
+    """
+    if not rows.height:
+        lost = "; ".join(f"{each.what}: {each.person_years:,}" for each in steps if each.kind == "dropped")
+        raise LaborLLMError(f"{source}: no person-year is left ({lost}); draw the files again or change the settings")
+
+
 def carried_forward(rows: pl.DataFrame, known: pl.DataFrame, name: str) -> pl.DataFrame:
     """Adds the last value known up to each row's year.
 

@@ -16,8 +16,11 @@ from pathlib import Path
 import polars as pl
 
 from laborllm.errors import LaborLLMError
+from laborllm.survey.tables.files import read_frame
 
 COLUMNS = ("concept", "year", "reference", "questions")
+REFERENCE = re.compile(r"[A-Z]+[0-9]+[A-Z]?[0-9]*")
+"""A survey's own number of a variable, as R0216701, V3529 and ER21145."""
 _DATA = Path(__file__).with_name("data")
 
 
@@ -87,8 +90,8 @@ def read_variables(survey: str, extra: Path | None = None, concepts: Collection[
         concepts: words that the reader knows besides those of the table that comes with the package.
 
     Raises:
-        LaborLLMError: the file is missing or no such CSV; or a row has an unknown concept, no year or no name, or a
-            name that stands for something else too.
+        LaborLLMError: as ``read_frame``; or a column is missing, or a row has an unknown concept, no year, no name or
+            no reference number where one should be, or a name that stands for something else too.
     """
     shipped = pl.read_csv(_DATA / f"{survey}_variables.csv", infer_schema=False)
     if extra is None:
@@ -100,13 +103,7 @@ def read_variables(survey: str, extra: Path | None = None, concepts: Collection[
 
 
 def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:
-    try:
-        rows = pl.read_csv(path, infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise LaborLLMError(
-            f"{path}: cannot be read as CSV ({reason}); give the columns {', '.join(COLUMNS)}"
-        ) from error
+    rows = read_frame(path).cast(pl.String)
     missing = [column for column in COLUMNS[:3] if column not in rows.columns]
     if missing:
         raise LaborLLMError(
@@ -115,6 +112,7 @@ def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:
         )
     rows = rows.select(rows[name] if name in rows.columns else pl.lit(None, pl.String).alias(name) for name in COLUMNS)
     rows = rows.with_columns(pl.col(pl.String).str.strip_chars().replace("", None))
+    rows = rows.with_columns(pl.col("reference").str.to_uppercase().str.replace_all(".", "", literal=True))
     for number, (concept, year, reference, questions) in enumerate(rows.iter_rows(), start=1):
         if concept not in known:
             raise LaborLLMError(f"{path}, column concept, row {number}: {concept!r} is none of {', '.join(known)}")
@@ -122,7 +120,12 @@ def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:
             raise LaborLLMError(f"{path}, column year, row {number}: {year!r} is no survey year such as 2024 or XRND")
         if reference is None and questions is None:
             raise LaborLLMError(f"{path}, row {number}: {concept} {year} has neither reference nor questions; give one")
-    return rows.with_columns(pl.col("reference").str.to_uppercase().str.replace_all(".", "", literal=True))
+        if reference is not None and not REFERENCE.fullmatch(reference):
+            raise LaborLLMError(
+                f"{path}, column reference, row {number}: {reference!r} is no reference number such as R0216701; mend "
+                f"it, or give the question's name in questions"
+            )
+    return rows
 
 
 def _require_one_meaning(rows: pl.DataFrame, others: VariableTable, path: Path) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Step
 from laborllm.survey.flow import first_names, step
+from laborllm.survey.tables.files import read_frame
 
 PRICES = Path(__file__).with_name("data") / "prices.csv"
 COLUMNS = ("year", "price_index")
@@ -27,20 +28,15 @@ def read_prices(path: Path | None = None) -> pl.DataFrame:
         Columns year (int32) and price_index (float64), sorted, one row a year.
 
     Raises:
-        LaborLLMError: the file is missing or no such CSV, or a year is none, stands twice, or has no index above zero.
+        LaborLLMError: as ``read_frame``; or a column is missing, or a year is none, stands twice, or has no index above
+            zero.
 
     Examples:
         >>> read_prices().filter(pl.col("year") == 1979).row(0)
         (1979, 72.6)
     """
     file = path or PRICES
-    try:
-        table = pl.read_csv(file, infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise LaborLLMError(
-            f"{file}: cannot be read as CSV ({reason}); give the columns {', '.join(COLUMNS)}"
-        ) from error
+    table = read_frame(file).cast(pl.String)
     for column in COLUMNS:
         if column not in table.columns:
             found = ", ".join(table.columns)
@@ -56,15 +52,13 @@ def read_prices(path: Path | None = None) -> pl.DataFrame:
 def _require_index(prices: pl.DataFrame, table: pl.DataFrame, file: Path) -> None:
     seen: set[int] = set()
     for row, (year, index) in enumerate(prices.iter_rows(), start=1):
-        for column, value, sound in (
-            ("year", year, year is not None and 1000 <= year <= 9999),
-            ("price_index", index, index is not None and 0 < index < float("inf")),
+        for column, sound, kind in (
+            ("year", year is not None and 1000 <= year <= 9999, "calendar year"),
+            ("price_index", index is not None and 0 < index < float("inf"), "index above zero"),
         ):
             if not sound:
-                text = table[column][row - 1] if value is None else value
-                raise LaborLLMError(
-                    f"{file}, column {column}, row {row}: {text!r} is no calendar year or no index above zero; mend it"
-                )
+                text = table[column][row - 1]
+                raise LaborLLMError(f"{file}, column {column}, row {row}: {text!r} is no {kind}; mend it")
         if year in seen:
             raise LaborLLMError(f"{file}, column year, row {row}: {year} stands twice; keep one row a year")
         seen.add(year)
@@ -99,6 +93,64 @@ def deflate(wages: pl.Series, years: pl.Series, *, prices: pl.DataFrame, base_ye
         )
     own = years.replace_strict(list(index), list(index.values()), default=None, return_dtype=pl.Float64)
     return (wages.cast(pl.Float64) * index[base_year] / own).alias(wages.name)
+
+
+def require_sense(*, wage: bool, bounds: tuple[float, float], base_year: int | None, prices: Path | None) -> None:
+    """Refuse settings about wages that contradict each other.
+
+    Args:
+        wage: whether wages are asked for.
+        bounds: survey.wage_bounds.
+        base_year: survey.wage_dollars.
+        prices: survey.prices.
+
+    Raises:
+        ValueError: dollars or prices without wages, prices without a year to deflate to, or bounds that do not rise.
+    """
+    if not wage and (base_year is not None or prices is not None):
+        raise ValueError("wage_dollars and prices are about wages; set wage = true, or leave them out")
+    if base_year is None and prices is not None:
+        raise ValueError("prices serve to deflate wages; say to which year in wage_dollars, or leave them out")
+    if not 0 <= bounds[0] < bounds[1]:
+        raise ValueError(f"wage_bounds are {list(bounds)}; give the lower and the higher one, in dollars")
+
+
+def wages_of_jobs(
+    rows: pl.DataFrame,
+    cents: pl.Expr,
+    *,
+    job: pl.Expr,
+    bounds: tuple[float, float],
+    base_year: int | None,
+    prices: Path | None,
+) -> tuple[pl.DataFrame, list[Step]]:
+    """Adds wage, dollars an hour, to the rows with a job.
+
+    Args:
+        rows: with the columns person and year, and those of the expressions.
+        cents: the hourly rate in cents, null where unknown.
+        job: whether a row has a job.
+        bounds, base_year, prices: as ``checked_wages`` takes them.
+
+    Returns:
+        The rows, and a step each for jobs without a wage and for what ``checked_wages`` did.
+
+    Raises:
+        LaborLLMError: as ``checked_wages``.
+    """
+    rows = rows.with_columns(wage=pl.when(job).then(hundredths(cents)))
+    unpaid = rows.filter(job & pl.col("wage").is_null())
+    rows, steps = checked_wages(rows, bounds=bounds, base_year=base_year, prices=prices)
+    return rows, [*([step("left missing: wage of a job", unpaid, "recoded")] if unpaid.height else []), *steps]
+
+
+def hundredths(whole: pl.Expr) -> pl.Expr:
+    """Whole numbers with two implied decimals as float64: 559040 is 5590.4.
+
+    Polars divides by a constant as it multiplies by its inverse, which gives 5590.400000000001; rounding gives the
+    nearest float.
+    """
+    return (whole / 100).round(2)
 
 
 def checked_wages(

@@ -125,6 +125,7 @@ BAD_TEXT = {
     "few.csv": ("R0000100,R0214800\n1,2\n2\n", "row 2: has 1 values for 2 columns; the file is cut off"),
     "many.csv": ("R0000100,R0214800\n1,2,3\n", "row 1: has 3 values for 2 columns"),
     "ids.csv": ("R0000100,R0214800\n1,2\n2,2\n1,1\n", "column R0000100, rows 1 and 3: id 1 stands twice"),
+    "no_one.csv": ("R0000100,R0214800\n1,2\n-5,2\n", "column R0000100, row 2: -5 is no id, but says that a value is"),
     "few.dct": (DICTIONARY + "4 1\n", "row 4: has 2 values for 3 columns"),
     "text.dct": (DICTIONARY.replace("1 1 9", "1 1 A"), "column R0216701, row 2: 'A' is no whole number"),
     "cut.dct": (DICTIONARY[:60], "is no variable with its label"),

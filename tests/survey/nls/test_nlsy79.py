@@ -387,8 +387,14 @@ def test_files_without_an_occupation(files: tuple[Path, ...]) -> None:
         read(files[1])
 
 
+def test_files_of_the_nlsy97_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "PUBID_1997,CPSOCC80_1982\n1,404\n")
+    with pytest.raises(LaborLLMError, match=r'a.csv, column PUBID_1997: the ids are PUBID, .*set source = "nlsy97"'):
+        read(path)
+
+
 def test_nothing_left(tmp_path: Path) -> None:
-    with pytest.raises(LaborLLMError, match=r"a.csv: no person-year has a usable occupation"):
+    with pytest.raises(LaborLLMError, match=r"a.csv: no person-year is left \(dropped: no interview \(-5\): 1\); draw"):
         read(written(tmp_path / "a.csv", "CASEID_1979,CPSOCC80_1982\n1,-5\n"))
 
 

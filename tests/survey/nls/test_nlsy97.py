@@ -491,8 +491,14 @@ def test_a_round_in_another_classification_is_refused(tmp_path: Path) -> None:
 def test_files_without_an_occupation_and_nothing_left(tmp_path: Path) -> None:
     with pytest.raises(LaborLLMError, match=r"a.csv: no occupation among the variables; add an extract with YEMP_OCC"):
         read(written(tmp_path / "a.csv", "PUBID_1997,KEY!SEX_1997\n1,1\n"))
-    with pytest.raises(LaborLLMError, match=r"b.csv: no person-year has a usable occupation"):
+    with pytest.raises(LaborLLMError, match=r"b.csv: no person-year is left \(dropped: no inter"):
         read(written(tmp_path / "b.csv", f"{FIRST}{SOURCES}\n1,-5,-5,-5,-5,-5,-4\n"))
+
+
+def test_files_of_the_nlsy79_are_refused(tmp_path: Path) -> None:
+    label = 'infile dictionary {\n R0000100 "ID# (1-12686) 79"\n R0214800 "SEX OF R 79"\n}\n1 1\n'
+    with pytest.raises(LaborLLMError, match=r"b.dct, column R0000100: the ids are CASEID, of the NLSY79, but survey"):
+        read(written(tmp_path / "b.dct", label))
 
 
 def test_the_weekly_history_is_no_unread_column(extract: Path) -> None:

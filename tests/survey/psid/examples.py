@@ -45,10 +45,19 @@ FAMILIES: dict[int, dict[int, dict[str, object]]] = {
             "region": 3,
             "head_wage": "12.50",
             "spouse_wage": "0.00",
+            "head_labor_income": 21000,
+            "spouse_labor_income": 900,
         }
     },
     1983: {
-        601: {"head_status": 3, "head_occupation_1970": 0, "spouse_status": 1, "spouse_occupation_1970": 395},
+        601: {
+            "head_status": 3,
+            "head_occupation_1970": 0,
+            "spouse_status": 1,
+            "spouse_occupation_1970": 395,
+            "head_labor_income": 99999,
+            "spouse_labor_income": 99999,
+        },
         602: {
             "head_status": 7,
             "head_occupation_1970": 0,
@@ -74,6 +83,7 @@ FAMILIES: dict[int, dict[int, dict[str, object]]] = {
             "spouse_occupation_1970": 245,
             "head_race": 1,
             "spouse_race": 4,
+            "spouse_labor_income": 9999998,
         },
     },
     2005: {
@@ -87,6 +97,8 @@ FAMILIES: dict[int, dict[int, dict[str, object]]] = {
             "head_race": 1,
             "head_hispanic": 2,
             "spouse_wage": "20.25",
+            "head_labor_income": -400,
+            "spouse_labor_income": 40500,
         },
     },
     2017: {

@@ -162,6 +162,66 @@ def test_wages_in_dollars_of_one_year(tmp_path: Path, waves: list[Path]) -> None
     assert flow(tight)["left missing: wage below 15 dollars an hour"] == (1, 1, "recoded")
 
 
+def test_labor_income_of_rows_with_a_job_and_without(waves: list[Path]) -> None:
+    careers = read(*waves, labor_income=True)
+    assert "labor_income" not in read(*waves).table.columns
+    assert rows(careers, "person", "year", "occupation") == CAREERS
+    incomes = {row[:2]: row[2] for row in rows(careers, "person", "year", "labor_income") if row[2] != 0}
+    assert incomes == {
+        (A, 1982): 21000.0,
+        (A, 1983): 99999.0,  # of an unemployed head, whose variable has six digits
+        (B, 1982): 900.0,
+        (B, 1983): 99999.0,  # the top code of spouses in that wave
+        (C, 2005): None,  # below zero
+        (D, 1999): None,  # above the top code of spouses in that wave
+        (D, 2005): 40500.0,
+    }
+    steps = {what: counts for what, counts in flow(careers).items() if "labor_income" in what}
+    assert steps == {
+        "left missing: labor_income below zero, which it cannot be": (1, 1, "recoded"),
+        "left missing: labor_income above the top code of its wave": (1, 1, "recoded"),
+        "noted: labor_income is of the calendar year before the interview": (5, 12, "noted"),
+        "noted: labor_income without farm and unincorporated business income, 1994 on": (4, 5, "noted"),
+        "noted: labor_income at the top code of its wave, or above it": (1, 1, "noted"),
+    }
+
+
+def test_labor_income_in_dollars_of_one_year(tmp_path: Path, waves: list[Path]) -> None:
+    prices = tmp_path / "prices.csv"
+    prices.write_text("year,price_index\n" + "".join(f"{year - 1},{50 if year < 1990 else 100}\n" for year in WAVES))
+    both = read(*waves, wage=True, labor_income=True, wage_dollars=2004, prices=prices)
+    alone = read(*waves, labor_income=True, wage_dollars=2004, prices=prices)
+    assert alone.table.equals(both.table.drop("wage"))
+    found = {row[:2]: row[2:] for row in rows(both, "person", "year", "wage", "labor_income")}
+    assert found[A, 1982] == (25.0, 42000.0)
+    assert found[D, 2005] == (20.25, 40500.0)
+    assert found[B, 1983][1] == 2 * 99999
+    assert flow(both)["recoded: labor_income to dollars of 2004 (prices.csv)"] == (5, 12, "recoded")
+
+
+def test_files_without_labor_income_say_so(tmp_path: Path) -> None:
+    columns = family_columns(1982)
+    for role in ("head", "spouse"):
+        del columns[name(f"{role}_labor_income", 1982)]
+    files = write_fixed(tmp_path, "IND2021ER", individual_columns()), write_fixed(tmp_path, "FAM1982", columns)
+    careers = read(*files, labor_income=True)
+    assert rows(careers, "person", "labor_income") == [(A, None), (B, None)]
+    assert flow(careers)["left missing: labor_income has no value in the files"] == (2, 2, "recoded")
+
+
+def test_labor_income_of_1997_has_cents(tmp_path: Path) -> None:
+    people = {"ER30001": [1, 1], "ER30002": [1, 2], name("interview", 1997): [7, 7]}
+    people |= {name("sequence", 1997): [1, 2], name("relation", 1997): [10, 20]}
+    family = {name("family_interview", 1997): [7], name("head_labor_income", 1997): ["  1234.56"]}
+    family |= {name("spouse_labor_income", 1997): [999999]}
+    family |= {name(f"{role}_occupation_1970", 1997): [401] for role in ("head", "spouse")}
+    files = write_fixed(tmp_path, "IND2021ER", people), write_fixed(tmp_path, "FAM1997ER", family)
+    careers = read(*files, labor_income=True)
+    assert rows(careers, "person", "labor_income") == [(1001, 1234.56), (1002, None)]
+    unclear = "left missing: labor_income all nines in a wave of 1993-1997: not calculated, or the top code"
+    assert flow(careers)[unclear] == (1, 1, "recoded")
+
+
 def test_present_jobs_alone(waves: list[Path]) -> None:
     careers = read(*waves, states=False)
     assert rows(careers, "person", "year", "occupation") == [row for row in CAREERS if row[2].isdigit()]
@@ -436,6 +496,7 @@ TEXTS = {
     "race": ("03>race", "combined"),
     "hispanic": ("03>hispanicity", "-"),
     "wage": ("average (annual labor income divided by annual work hours)", "-"),
+    "labor_income": ("04>total", "05>"),
 }
 
 

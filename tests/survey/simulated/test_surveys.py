@@ -29,7 +29,7 @@ PEOPLE = 500
 READERS: dict[str, Callable[[Sequence[Path]], Careers]] = {
     "nlsy79": lambda files: read_nlsy79(NLSY79Settings(files=tuple(files), wage=True)),
     "nlsy97": lambda files: read_nlsy97(NLSY97Settings(files=tuple(files), wage=True)),
-    "psid": lambda files: read_psid(PSIDSettings(files=tuple(files), wage=True)),
+    "psid": lambda files: read_psid(PSIDSettings(files=tuple(files), wage=True, labor_income=True)),
 }
 
 

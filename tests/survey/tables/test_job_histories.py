@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import Careers
+from laborllm.survey.careers import Careers, Step
 from laborllm.survey.tables.job_histories import JobHistoriesSettings, one_job_a_year, read_job_histories
 from laborllm.survey.tables.spell_dates import first_and_last_day
 
@@ -200,6 +200,21 @@ def test_one_job_a_year_by_brute_force(rng: np.random.Generator) -> None:
     chosen = one_job_a_year(frame)
     assert {(person, year): row for person, row, year in chosen.select("person", "occupation", "year").rows()} == best
     assert chosen.select("person", "year").rows() == sorted(best)
+
+
+@pytest.mark.parametrize("inverted", ["drop", "error"])
+def test_an_open_job_that_starts_after_the_last_year(inverted: str, tmp_path: Path) -> None:
+    text = "resume_id,matched_code,start_date,end_date\n1,a,1990,1992\n1,b,1996-06,\n2,a,1995,now\n"
+    careers = read(write(tmp_path / "open.csv", text), last_year=1995, inverted=inverted)
+    assert [row[:3] for row in rows(careers)] == [(1, 1990, "a"), (1, 1991, "a"), (1, 1992, "a"), (2, 1995, "a")]
+    assert Step("dropped: job with an open end starts after 1995", 1, 1, "dropped") in careers.flow
+
+
+def test_a_missing_covariate_is_counted(tmp_path: Path) -> None:
+    text = "resume_id,matched_code,start_date,end_date,university_level\n1,a,1990,1992,?\n2,a,1995,1996,Master\n"
+    careers = read(write(tmp_path / "levels.csv", text), missing=["?"])
+    assert careers.table["education"].to_list() == [None] * 3 + ["Master"] * 2
+    assert Step("recoded: education ? is missing", 1, 1, "recoded") in careers.flow
 
 
 def test_no_job_is_left(tmp_path: Path) -> None:

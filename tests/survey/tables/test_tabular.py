@@ -385,3 +385,11 @@ def test_a_file_in_two_bytes_a_letter(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "unicode.csv"
     path.write_bytes("person,year,occupation\n1,1990,436\n".encode(encoding))
     assert error_of(path).startswith(f"{path}, line 1: holds a null byte; the file is damaged or UTF-16:")
+
+
+def test_nothing_left_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", "person,year,occupation\n1,1990,-9\n1,1991,-9\n")
+    assert error_of(path, missing=(-9,)) == (
+        f"{path}: no person-year is left (dropped: occupation is a missing value (-9): 2); draw the files again or "
+        f"change the settings"
+    )

@@ -15,8 +15,32 @@ from laborllm.survey.flow import first_names, step
 from laborllm.survey.nls.extracts import PERSON, Extract, Variable, agreed_column
 from laborllm.survey.occupations import STATES
 from laborllm.survey.variables import VariableTable, question_key
+from laborllm.survey.wages import hundredths
 
 NO_JOB, NO_INTERVIEW = -4, -5
+SOURCES = {"CASEID": "nlsy79", "PUBID": "nlsy97"}
+"""Name of the ids -> the source that reads their cohort."""
+FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
+"""Covariates with one value a person -> concept."""
+
+
+def require_cohort(extract: Extract, source: str) -> None:
+    """Refuse the other cohort's files, where anything tells whose they are.
+
+    Args:
+        extract: all files joined.
+        source: "nlsy79" or "nlsy97", the one that reads them.
+
+    Raises:
+        LaborLLMError: the ids are known to be those of the other cohort.
+    """
+    ids = extract.id
+    told = SOURCES.get((ids.question or "").upper()) if ids else None
+    if ids and told and told != source:
+        raise LaborLLMError(
+            f"{ids.file}, column {ids.column}: the ids are {ids.question}, of the {told.upper()}, but survey.source is "
+            f'"{source}"; set source = "{told}", or give files of the {source.upper()}, each with its own codebook'
+        )
 
 
 def concept_years(variable: Variable, table: VariableTable) -> set[tuple[str, str]]:
@@ -160,6 +184,44 @@ def first_words(values: pl.DataFrame, concept: str, *, name: str, words: Mapping
     known = first_known(values, concept, list(words))
     word = pl.col("value").replace_strict(list(words), list(words.values()), return_dtype=pl.String)
     return known.select(PERSON, word.alias(name))
+
+
+def people(values: pl.DataFrame, words: Mapping[str, Mapping[int, str]]) -> pl.DataFrame:
+    """What is one value a person: the first known.
+
+    Args:
+        values: the long form.
+        words: gender, ethnicity and region -> their code -> word.
+
+    Returns:
+        Columns person, those of ``words`` and birth_year (two digits are of the 1900s); null where unknown.
+    """
+    found = values.select(pl.col(PERSON).unique())
+    for name, meanings in words.items():
+        known = first_words(values, FIXED_CONCEPTS[name], name=name, words=meanings)
+        found = found.join(known, on=PERSON, how="left")
+    births = values.filter((pl.col("concept") == FIXED_CONCEPTS["birth_year"]) & (pl.col("value") > 0)).sort("year")
+    year = pl.col("value") + pl.when(pl.col("value") < 100).then(1900).otherwise(0)
+    births = births.unique(PERSON, keep="first", maintain_order=True).select(PERSON, year.alias("birth_year"))
+    return found.join(births, on=PERSON, how="left")
+
+
+def with_weight(rows: pl.DataFrame, values: pl.DataFrame, *, concept: str, each_round: bool) -> pl.DataFrame:
+    """Adds weight, people represented, if the files have it; the surveys' have two implied decimals.
+
+    Args:
+        rows: with the columns person and year.
+        values: the long form.
+        concept: of the weight.
+        each_round: whether a row has its round's weight; else the files hold that of one round, and all rows have it.
+    """
+    if not has(values, concept):
+        return rows
+    known = by_year(values, concept).filter(pl.col(concept) >= 0)
+    known = known.select(PERSON, "year", weight=hundredths(pl.col(concept)))
+    if each_round:
+        return rows.join(known, on=[PERSON, "year"], how="left", maintain_order="left")
+    return rows.join(known.drop("year"), on=PERSON, how="left", maintain_order="left")
 
 
 def states_recoded(rows: pl.DataFrame) -> list[Step]:

@@ -99,8 +99,8 @@ def read_extract(
 
     Raises:
         LaborLLMError: the file is missing, empty, broken or no extract; a header names no variable or the id is
-            absent; a row has too few or too many values, a value is no whole number, an id stands twice, or the file
-            ends within a row before everybody in its codebook has one.
+            absent; a row has too few or too many values, a value is no whole number, an id is below zero or stands
+            twice, or the file ends within a row before everybody in its codebook has one.
     """
     with opened_extract(path) as (kind, raw):
         stream = HeadedStream(raw, path)
@@ -113,7 +113,7 @@ def read_extract(
         numbers = read_numbers(stream, header.layout, places, path)
     values = numbers.table.rename({places[id_place]: PERSON}).with_columns(pl.col(PERSON).cast(pl.Int64))
     people = values[PERSON]
-    _require_one_row_per_person(people, places[id_place], path)
+    _require_ids(people, places[id_place], path)
     _require_whole(numbers, entries, path)
     values = values if people.is_sorted() else values.sort(PERSON)
     others = tuple(variable for variable in variables if not variable.is_id)
@@ -285,8 +285,14 @@ def _require_whole(numbers: Numbers, entries: Mapping[str, Entry], path: Path) -
         )
 
 
-def _require_one_row_per_person(people: pl.Series, name: str, path: Path) -> None:
-    rows = people.to_frame().with_row_index("row", offset=1).filter(pl.col(PERSON).is_duplicated())
+def _require_ids(people: pl.Series, name: str, path: Path) -> None:
+    numbered = people.to_frame().with_row_index("row", offset=1)
+    for row, person in numbered.filter(pl.col(PERSON) < 0).head(1).rows():
+        raise LaborLLMError(
+            f"{path}, column {name}, row {row}: {person} is no id, but says that a value is missing: mend it or "
+            f"draw the extract again"
+        )
+    rows = numbered.filter(pl.col(PERSON).is_duplicated())
     if rows.height:
         person = rows[PERSON][0]
         first, second = rows.filter(pl.col(PERSON) == person)["row"].head(2)

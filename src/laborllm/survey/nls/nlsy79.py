@@ -55,16 +55,17 @@ from laborllm.survey.flow import (
     closed_list,
     first_names,
     require_classified,
+    require_rows,
     sift,
     step,
     unmapped_codes,
 )
 from laborllm.survey.nls import cohort
-from laborllm.survey.nls.cohort import NO_INTERVIEW, NO_JOB, by_year, concept_years, has
+from laborllm.survey.nls.cohort import FIXED_CONCEPTS, NO_INTERVIEW, NO_JOB, by_year, concept_years, has
 from laborllm.survey.nls.extracts import PERSON, read_extracts
 from laborllm.survey.occupations import CENSUSES, map_codes
 from laborllm.survey.variables import VariableTable, read_variables
-from laborllm.survey.wages import checked_wages
+from laborllm.survey.wages import require_sense, wages_of_jobs
 
 Rule = Literal["enrollment", "status", "status_collapsed", "interview", "weeks"]
 Classification = Literal[1970, 1980, 1990, 2000, 2002, 2010]
@@ -95,7 +96,6 @@ LEVEL_OF_GRADE = {
     **dict.fromkeys((17, 18, 19, 20), EDUCATION[4]),
 }
 """Highest grade completed -> education; 93 and 94 are before first grade, 95 (ungraded) is no level."""
-FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
 
 
 class NLSY79Settings(Settings):
@@ -139,12 +139,7 @@ class NLSY79Settings(Settings):
             chosen = getattr(self, name)
             if len(set(chosen)) < len(chosen):
                 raise ValueError(f"{name} {list(chosen)} names one twice; name each once")
-        if not self.wage and (self.wage_dollars is not None or self.prices is not None):
-            raise ValueError("wage_dollars and prices are about wages; set wage = true, or leave them out")
-        if self.wage_dollars is None and self.prices is not None:
-            raise ValueError("prices serve to deflate wages; say to which year in wage_dollars, or leave them out")
-        if not 0 <= self.wage_bounds[0] < self.wage_bounds[1]:
-            raise ValueError(f"wage_bounds are {list(self.wage_bounds)}; give the lower and the higher one, in dollars")
+        require_sense(wage=self.wage, bounds=self.wage_bounds, base_year=self.wage_dollars, prices=self.prices)
         return self
 
 
@@ -155,12 +150,13 @@ def read_nlsy79(settings: NLSY79Settings) -> Careers:
     then the states that occur. A covariate without a variable in the files is missing for all, and the flow says so.
 
     Raises:
-        LaborLLMError: as ``read_extracts``, ``read_variables`` and ``checked_wages``; or the files hold no occupation,
-            a round is coded in another classification than the table of variables says, wages are asked for and there
-            are none, or no person-year remains.
+        LaborLLMError: as ``read_extracts``, ``read_variables`` and ``checked_wages``; or the files are of the NLSY97 or
+            hold no occupation, a round is coded in another classification than the table of variables says, wages are
+            asked for and there are none, or no person-year remains.
     """
     table = read_variables("nlsy79", settings.variables, OCCUPATIONS)
     extract = read_extracts(settings.files, wanted=lambda variable: _needed(concept_years(variable, table), settings))
+    cohort.require_cohort(extract, settings.source)
     values = cohort.values_by_concept(extract, table)
     source = ", ".join(path.name for path in settings.files)
     rows = _interviews(values, settings, source)
@@ -169,11 +165,10 @@ def read_nlsy79(settings: NLSY79Settings) -> Careers:
     steps += cohort.missing_rounds(extract, table, concepts=_occupations(settings, table), rows=rows)
     steps += _classifications(rows)
     rows, dropped = _occupied(_with_states(rows, values, settings), settings)
-    if not rows.height:
-        raise LaborLLMError(f"{settings.files[0]}: no person-year has a usable occupation; draw the extract again")
+    require_rows(rows, dropped, source)
     rows = _with_education(rows, values)
-    rows = rows.join(_people(values), on=PERSON, how="left", maintain_order="left")
-    rows = _with_weight(rows, values, settings.weight)
+    rows = rows.join(cohort.people(values, WORDS), on=PERSON, how="left", maintain_order="left")
+    rows = cohort.with_weight(rows, values, concept="weight", each_round=settings.weight == "round")
     rows, paid = _with_wage(rows, values, settings, source)
     steps += [*dropped, *_recoded(rows, values), *paid, step("kept: person-years with an occupation", rows, "kept")]
     names = (PERSON, "year", "occupation", "education", *FIXED_CONCEPTS, "weight", "wage")
@@ -302,28 +297,6 @@ def _with_education(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     return carried_forward(rows, grades.select(PERSON, "year", education=levels), "education")
 
 
-def _people(values: pl.DataFrame) -> pl.DataFrame:
-    """Columns person, gender, ethnicity, region and birth_year (null where unknown)."""
-    people = values.select(pl.col(PERSON).unique())
-    for name, words in WORDS.items():
-        known = cohort.first_words(values, FIXED_CONCEPTS[name], name=name, words=words)
-        people = people.join(known, on=PERSON, how="left")
-    births = values.filter((pl.col("concept") == "birth_year") & (pl.col("value") > 0)).sort("year")
-    year = pl.col("value") + pl.when(pl.col("value") < 100).then(1900).otherwise(0)
-    births = births.unique(PERSON, keep="first", maintain_order=True).select(PERSON, year.alias("birth_year"))
-    return people.join(births, on=PERSON, how="left")
-
-
-def _with_weight(rows: pl.DataFrame, values: pl.DataFrame, whose: Literal["1979", "round"]) -> pl.DataFrame:
-    """Adds weight, people represented, if the files have it."""
-    if not has(values, "weight"):
-        return rows
-    known = by_year(values, "weight").filter(pl.col("weight") >= 0).with_columns(pl.col("weight") / 100)
-    if whose == "round":
-        return rows.join(known, on=[PERSON, "year"], how="left", maintain_order="left")
-    return rows.join(known.drop("year"), on=PERSON, how="left", maintain_order="left")
-
-
 def _with_wage(
     rows: pl.DataFrame, values: pl.DataFrame, settings: NLSY79Settings, source: str
 ) -> tuple[pl.DataFrame, list[Step]]:
@@ -337,12 +310,14 @@ def _with_wage(
     for concept in WAGES:
         paid = by_year(values, concept).filter(pl.col(concept) >= 0)
         rows = rows.join(paid, on=[PERSON, "year"], how="left", maintain_order="left")
-    job = ~pl.col("jobless")
-    rows = rows.with_columns(wage=pl.when(job).then(pl.coalesce(WAGES) / 100))
-    unpaid = step("left missing: wage of a job", rows.filter(job & pl.col("wage").is_null()), "recoded")
-    bounds, year = settings.wage_bounds, settings.wage_dollars
-    rows, steps = checked_wages(rows, bounds=bounds, base_year=year, prices=settings.prices)
-    return rows, [*([unpaid] if unpaid.person_years else []), *steps]
+    return wages_of_jobs(
+        rows,
+        pl.coalesce(WAGES),
+        job=~pl.col("jobless"),
+        bounds=settings.wage_bounds,
+        base_year=settings.wage_dollars,
+        prices=settings.prices,
+    )
 
 
 def _recoded(rows: pl.DataFrame, values: pl.DataFrame) -> list[Step]:

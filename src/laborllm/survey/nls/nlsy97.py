@@ -50,17 +50,18 @@ from laborllm.survey.flow import (
     carried_steps,
     closed_list,
     require_classified,
+    require_rows,
     sift,
     step,
     unmapped_codes,
 )
 from laborllm.survey.nls import cohort
-from laborllm.survey.nls.cohort import NO_INTERVIEW, NO_JOB, by_year, concept_years, has
+from laborllm.survey.nls.cohort import FIXED_CONCEPTS, NO_INTERVIEW, NO_JOB, by_year, concept_years, has
 from laborllm.survey.nls.extracts import ID_REFERENCE, PERSON, read_extracts
 from laborllm.survey.nls.nlsy97_weeks import week_reference, week_variables, with_week_state, without_weeks
 from laborllm.survey.occupations import STATES, map_codes
 from laborllm.survey.variables import VariableTable, read_variables
-from laborllm.survey.wages import checked_wages
+from laborllm.survey.wages import require_sense, wages_of_jobs
 
 CENSUSES = (2002, 2010, 1990)
 """Classifications of the occupations; where a round has coded jobs in several, the first counts."""
@@ -95,7 +96,6 @@ LEVEL_OF_GRADE = {
     **dict.fromkeys((17, 18, 19, 20), EDUCATION[4]),
 }
 """Highest grade completed -> education where no degree is known; 95 (ungraded) is no level."""
-FIXED_CONCEPTS = {"gender": "sex", "ethnicity": "race", "region": "region", "birth_year": "birth_year"}
 _UNKNOWN_JOB, _UNCODED_JOB = "a job, but none of the list", "a main job without a code"
 
 Source = Literal["job", "enrollment", "week", "interview"]
@@ -137,12 +137,7 @@ class NLSY97Settings(Settings):
     def _of_one_mind(self) -> "NLSY97Settings":
         if "job" not in self.precedence or len(set(self.precedence)) < len(self.precedence):
             raise ValueError(f"precedence {list(self.precedence)} must name job, and each source once at most")
-        if not self.wage and (self.wage_dollars is not None or self.prices is not None):
-            raise ValueError("wage_dollars and prices are about wages; set wage = true, or leave them out")
-        if self.wage_dollars is None and self.prices is not None:
-            raise ValueError("prices serve to deflate wages; say to which year in wage_dollars, or leave them out")
-        if not 0 <= self.wage_bounds[0] < self.wage_bounds[1]:
-            raise ValueError(f"wage_bounds are {list(self.wage_bounds)}; give the lower and the higher one, in dollars")
+        require_sense(wage=self.wage, bounds=self.wage_bounds, base_year=self.wage_dollars, prices=self.prices)
         return self
 
 
@@ -153,12 +148,13 @@ def read_nlsy97(settings: NLSY97Settings) -> Careers:
     occur. A covariate without a variable in the files is missing for all, and the flow says so.
 
     Raises:
-        LaborLLMError: as ``read_extracts``, ``read_variables`` and ``checked_wages``; or the files hold no occupation,
-            a round is coded in another classification than the table of variables says, wages are asked for and there
-            are none, or no person-year remains.
+        LaborLLMError: as ``read_extracts``, ``read_variables`` and ``checked_wages``; or the files are of the NLSY79 or
+            hold no occupation, a round is coded in another classification than the table of variables says, wages are
+            asked for and there are none, or no person-year remains.
     """
     table = nlsy97_variables(settings.variables)
     extract = read_extracts(settings.files, wanted=lambda variable: _needed(concept_years(variable, table), settings))
+    cohort.require_cohort(extract, settings.source)
     values = cohort.values_by_concept(without_weeks(extract, table), table)
     source = ", ".join(path.name for path in settings.files)
     rows = _main_jobs(values, source)
@@ -167,14 +163,16 @@ def read_nlsy97(settings: NLSY97Settings) -> Careers:
     steps += cohort.missing_rounds(
         extract, table, concepts=[f"occupation_{census}_01" for census in CENSUSES], rows=rows
     )
-    rows = rows.join(_people(values), on=PERSON, how="left", maintain_order="left")
+    people = cohort.people(values, {"gender": GENDER, "ethnicity": ETHNICITY, "region": REGION})
+    rows = rows.join(people, on=PERSON, how="left", maintain_order="left")
     rows, outside = sift(rows, _outside(settings))
     rows, undated = with_week_state(rows, values, extract=extract, table=table)
     rows = _with_occupation(rows, values, settings)
     rows, unusable = sift(rows, _unusable(rows, settings))
-    if not rows.height:
-        raise LaborLLMError(f"{settings.files[0]}: no person-year has a usable occupation; draw the extract again")
-    rows = _with_weight(_with_education(rows, values), values, settings.weight)
+    require_rows(rows, [*outside, *unusable], source)
+    rows = _with_education(rows, values)
+    weight = "weight_panel" if settings.weight == "panel" else "weight_cc"
+    rows = cohort.with_weight(rows, values, concept=weight, each_round=settings.weight != "1997")
     rows, paid = _with_wage(rows, values, settings, source)
     steps += [*outside, *undated, *unusable, *_recoded(rows, values), *paid]
     steps.append(step("kept: person-years with an occupation", rows, "kept"))
@@ -329,18 +327,6 @@ def _with_education(rows: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(education=pl.coalesce(some_college, degree, grade), education_year=told)
 
 
-def _with_weight(rows: pl.DataFrame, values: pl.DataFrame, whose: Weight) -> pl.DataFrame:
-    """Adds weight, people represented, if the files have it; the survey's has two implied decimals."""
-    concept = "weight_panel" if whose == "panel" else "weight_cc"
-    if not has(values, concept):
-        return rows
-    known = by_year(values, concept).filter(pl.col(concept) >= 0)
-    known = known.select(PERSON, "year", weight=pl.col(concept) / 100)
-    if whose == "1997":
-        return rows.join(known.drop("year"), on=PERSON, how="left", maintain_order="left")
-    return rows.join(known, on=[PERSON, "year"], how="left", maintain_order="left")
-
-
 def _with_wage(
     rows: pl.DataFrame, values: pl.DataFrame, settings: NLSY97Settings, source: str
 ) -> tuple[pl.DataFrame, list[Step]]:
@@ -353,24 +339,14 @@ def _with_wage(
             f"{source}: no hourly rate of pay among the variables; add CV_HRLY_PAY, or set survey.wage = false"
         )
     rows = rows.join(paid.filter(pl.col("pay") >= 0), on=[PERSON, "year", "loop"], how="left", maintain_order="left")
-    job = ~pl.col("occupation").is_in(list(STATES))
-    rows = rows.with_columns(wage=pl.when(job).then(pl.col("pay") / 100))
-    unpaid = rows.filter(job & pl.col("wage").is_null())
-    steps = [step("left missing: wage of a job", unpaid, "recoded")] if unpaid.height else []
-    bounds, year = settings.wage_bounds, settings.wage_dollars
-    rows, checked = checked_wages(rows, bounds=bounds, base_year=year, prices=settings.prices)
-    return rows, [*steps, *checked]
-
-
-def _people(values: pl.DataFrame) -> pl.DataFrame:
-    """Columns person, gender, ethnicity, region and birth_year; null where unknown."""
-    people = values.select(pl.col(PERSON).unique())
-    for name, words in (("gender", GENDER), ("ethnicity", ETHNICITY), ("region", REGION)):
-        known = cohort.first_words(values, FIXED_CONCEPTS[name], name=name, words=words)
-        people = people.join(known, on=PERSON, how="left")
-    births = by_year(values, "birth_year").filter(pl.col("birth_year") > 0).sort("year")
-    births = births.unique(PERSON, keep="first", maintain_order=True).drop("year")
-    return people.join(births, on=PERSON, how="left")
+    return wages_of_jobs(
+        rows,
+        pl.col("pay"),
+        job=~pl.col("occupation").is_in(list(STATES)),
+        bounds=settings.wage_bounds,
+        base_year=settings.wage_dollars,
+        prices=settings.prices,
+    )
 
 
 def _recoded(rows: pl.DataFrame, values: pl.DataFrame) -> list[Step]:

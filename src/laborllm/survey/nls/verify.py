@@ -1,5 +1,6 @@
 """Extracts against their codebooks: every figure that is printed beside the same figure of the values read."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ def verify(files: Sequence[Path]) -> Verification:
     return Verification(pl.concat(lines), pl.DataFrame(variables, schema=_VARIABLES, orient="row"))
 
 
+def files_read(files: Sequence[Path]) -> list[Path]:
+    """The files that ``verify`` reads: those named, and the codebooks beside extracts."""
+    return [*files, *(beside for file in files if (beside := codebook_beside(file)))]
+
+
 def _codebook(file: Path, given: Sequence[Codebook]) -> Codebook | None:
     """An extract's own codebook and the given ones in one; where two describe a variable, the first with figures."""
     beside = codebook_beside(file)
@@ -95,7 +101,8 @@ def _compare(file: Path, variable: Variable, values: pl.Series, entry: Entry | N
 
 
 def _names(file: Path, variable: Variable, entry: Entry | None) -> tuple[str, str, str | None, str]:
-    return str(file), variable.column, variable.reference, entry.title if entry else variable.label
+    name = os.fsencode(file).decode(errors="replace")  # names on disk need not be UTF-8, those in a table must
+    return name, variable.column, variable.reference, entry.title if entry else variable.label
 
 
 def _outcome(

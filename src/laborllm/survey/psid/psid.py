@@ -24,6 +24,8 @@ variables 1968-2021 (psid_cross_year_index.xlsx). ``data/psid_cart.txt`` lists t
 - Weight: individual longitudinal weight of the wave: core to 1992, core revised 1993-1996, core and immigrant from
   1997 on; these are not comparable across kinds.
 - Wage: average hourly earnings, labor income by hours, of the calendar year before the interview; none in 1993.
+- Labor income: the survey's total of the calendar year before the interview, of all rows, with or without a job; from
+  1994 on without farm and unincorporated business income (``labor_income.py``).
 """
 
 from functools import cache
@@ -35,7 +37,7 @@ from pydantic import Field, model_validator
 
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
-from laborllm.survey.careers import Careers, Step
+from laborllm.survey.careers import NUMBERS, Careers, Step
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.flow import closed_list, require_classified, sift, step, unmapped_codes
 from laborllm.survey.occupations import STATES, map_codes
@@ -48,6 +50,7 @@ from laborllm.survey.psid.codes import (
     UNKNOWN_OCCUPATION,
 )
 from laborllm.survey.psid.covariates import FIXED, fixed_covariates, with_covariates
+from laborllm.survey.psid.labor_income import with_labor_income
 from laborllm.survey.psid.roles import answers, heads_and_spouses, missing_waves, roster
 from laborllm.survey.psid.waves import PERSON, Waves, read_waves
 from laborllm.survey.variables import VariableTable, read_variables
@@ -72,7 +75,9 @@ class PSIDSettings(Settings):
         variables: a CSV with rows for ``data/psid_variables.csv``, e.g. for a new wave.
         wage: whether rows with a job have hourly earnings, in dollars of the year before the survey year.
         wage_bounds: lowest and highest hourly earnings that are kept, in those dollars; others are missing.
-        wage_dollars: the year in whose dollars wages are given; None leaves them as they are.
+        labor_income: whether rows, with a job or without, have the labor income of the year before the survey year, in
+            dollars of that year.
+        wage_dollars: the year in whose dollars wages and labor incomes are given; None leaves them as they are.
         prices: a CSV with the columns year and price_index in place of the consumer price index.
         weight: whether rows have the wave's individual weight.
     """
@@ -85,6 +90,7 @@ class PSIDSettings(Settings):
     variables: Path | None = None
     wage: bool = False
     wage_bounds: tuple[float, float] = (1.0, 1000.0)
+    labor_income: bool = False
     wage_dollars: int | None = None
     prices: Path | None = None
     weight: bool = True
@@ -93,10 +99,14 @@ class PSIDSettings(Settings):
     def _of_one_mind(self) -> "PSIDSettings":
         if "job" not in self.precedence or len(set(self.precedence)) < len(self.precedence):
             raise ValueError(f"precedence {list(self.precedence)} must name job, and each answer at most once")
-        if not self.wage and (self.wage_dollars is not None or self.prices is not None):
-            raise ValueError("wage_dollars and prices are about wages; set wage = true, or leave them out")
+        paid = self.wage or self.labor_income
+        if not paid and (self.wage_dollars is not None or self.prices is not None):
+            raise ValueError(
+                "wage_dollars and prices are about wages and labor income; set wage = true or labor_income = true, or "
+                "leave them out"
+            )
         if self.wage_dollars is None and self.prices is not None:
-            raise ValueError("prices serve to deflate wages; say to which year in wage_dollars, or leave them out")
+            raise ValueError("prices serve to deflate; say to which year in wage_dollars, or leave them out")
         if not 0 <= self.wage_bounds[0] < self.wage_bounds[1]:
             raise ValueError(f"wage_bounds {list(self.wage_bounds)} must be zero or more, the lower one first")
         return self
@@ -125,19 +135,13 @@ def read_psid(settings: PSIDSettings) -> Careers:
         raise LaborLLMError(
             f"{settings.files[0]}: no person-year has a usable occupation; add waves or draw them again"
         )
-    rows = rows.select(PERSON, "year", "census", "code", "chosen", "occupation", "wage")
+    rows = rows.select(PERSON, "year", "role", "census", "code", "chosen", "occupation", "wage", "labor_income")
     rows, covariates = with_covariates(rows, waves, people=people, weight=settings.weight)
     rows, wages = _with_wage(rows, settings)
-    steps += [*dropped, *_recoded(rows), *covariates, *wages]
+    rows, incomes = _with_labor_income(rows, settings)
+    steps += [*dropped, *_recoded(rows), *covariates, *wages, *incomes]
     steps.append(step("kept: person-years with an occupation", rows, "kept"))
-    names = [
-        PERSON,
-        "year",
-        "occupation",
-        "education",
-        *FIXED,
-        *(name for name in ("weight", "wage") if name in rows.columns),
-    ]
+    names = [PERSON, "year", "occupation", "education", *FIXED, *(name for name in NUMBERS if name in rows.columns)]
     return careers_from_frame(rows.select(names), closed_list(rows), source=source, survey="PSID", flow=steps)
 
 
@@ -254,3 +258,10 @@ def _with_wage(rows: pl.DataFrame, settings: PSIDSettings) -> tuple[pl.DataFrame
     jobs = rows.filter((pl.col("chosen") == "job") & pl.col("wage").is_null())
     notes.append(step("left missing: wage of a job", jobs, "recoded"))
     return rows, [each for each in [*steps, *notes] if each.person_years]
+
+
+def _with_labor_income(rows: pl.DataFrame, settings: PSIDSettings) -> tuple[pl.DataFrame, list[Step]]:
+    """The rows with the labor income of all, or without the column."""
+    if not settings.labor_income:
+        return rows.drop("labor_income"), []
+    return with_labor_income(rows, base_year=settings.wage_dollars, prices=settings.prices)

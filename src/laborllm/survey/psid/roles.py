@@ -111,7 +111,8 @@ def answers(named: pl.DataFrame, waves: Waves, *, retrospective: bool) -> tuple[
     Returns:
         Columns person, year, role, kind (word of ``CENSUS``), census, code; whether the person is at_work or on_leave,
         and for each of ``STATES`` whether a mention says it; race (ethnicity), spanish, region (words or null), wage
-        (dollars an hour, null where none). And the steps for those whose wave or family the files lack.
+        (dollars an hour, null where none), labor_income (as the files have it). And the steps for those whose wave or
+        family the files lack.
     """
     parts = [_answers_of(waves.families[year], year, role, retrospective) for year in waves.families for role in ROLES]
     told = pl.concat([part for part in parts if part is not None])
@@ -158,6 +159,7 @@ def _answers_of(families: pl.DataFrame, year: int, role: str, retrospective: boo
         spanish=_number(families, f"{role}_hispanic").is_in(SPANISH_DESCENT).fill_null(False),
         region=_word(families, "region", REGION),
         wage=pl.when(wage > 0).then(wage),
+        labor_income=_number(families, f"{role}_labor_income").cast(pl.Float64),
     )
 
 

@@ -23,7 +23,8 @@ ID_CONCEPTS = ("id_1968", "person_number")
 PERSON_CONCEPTS = (*ID_CONCEPTS, "sex", "interview", "sequence", "relation", "grades", "year_born", "weight")
 """Concepts of the individual file; all others are of a family."""
 
-WITH_FRACTIONS = ("weight", "head_wage", "spouse_wage")
+WITH_FRACTIONS = ("weight", "head_wage", "spouse_wage", "head_labor_income", "spouse_labor_income")
+"""Labor income of heads has cents in 1997."""
 
 
 @dataclass(frozen=True)

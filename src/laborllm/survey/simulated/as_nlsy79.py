@@ -13,7 +13,7 @@ from laborllm.survey.careers import EDUCATION, ETHNICITIES, GENDERS, REGIONS
 from laborllm.survey.nls.cohort import NO_JOB
 from laborllm.survey.nls.nlsy79 import LEVEL_OF_GRADE, STATUS, WORDS, NLSY79Settings
 from laborllm.survey.simulated.bundles import ID_REFERENCE, Description
-from laborllm.survey.simulated.cohorts import Measured, Numbered, Other, hundredths, interviewed_only, write_cohort
+from laborllm.survey.simulated.cohorts import Measured, Numbered, Other, interviewed_only, write_cohort
 from laborllm.survey.simulated.panel import Panel, codes_of, draw_codes
 from laborllm.survey.simulated.telling import Telling
 from laborllm.survey.simulated.world import SIMULATED_STATES
@@ -57,7 +57,7 @@ def write_nlsy79(panel: Panel, folder: Path, rng: np.random.Generator) -> Tellin
     }
     person = Description(ID_REFERENCE, "CASEID", "1979", "IDENTIFICATION CODE")
     write_cohort(numbered, measured, _others(panel, rng), folder, person=person, cohort="NLSY79")
-    weighted = hundredths(weight) if numbered.asked("weight")[panel.population.rounds == 1979].any() else None
+    weighted = weight / 100 if numbered.asked("weight")[panel.population.rounds == 1979].any() else None
     return Telling(tells, education, weighted, wage, person=np.arange(1, panel.shape[0] + 1))
 
 
@@ -167,7 +167,7 @@ def _pay(panel: Panel, numbered: Numbered, rng: np.random.Generator) -> tuple[di
         concept: Measured(titles[concept], interviewed_only(np.where(panel.has_job, values, NO_JOB), panel))
         for concept, values in cents.items()
     }
-    return pay, np.where(asked, hundredths(told), np.nan)
+    return pay, np.where(asked, told / 100, np.nan)
 
 
 def _others(panel: Panel, rng: np.random.Generator) -> list[Other]:

@@ -17,7 +17,7 @@ from laborllm.survey.nls.cohort import NO_INTERVIEW, NO_JOB
 from laborllm.survey.nls.nlsy97 import CENSUSES, ENROLLED, ETHNICITY, GENDER, LEVEL_OF_GRADE
 from laborllm.survey.nls.nlsy97_weeks import EMPLOYER, WEEK_STATUS, week_of, week_reference
 from laborllm.survey.simulated.bundles import ID_REFERENCE, Description
-from laborllm.survey.simulated.cohorts import Measured, Numbered, Other, hundredths, interviewed_only, write_cohort
+from laborllm.survey.simulated.cohorts import Measured, Numbered, Other, interviewed_only, write_cohort
 from laborllm.survey.simulated.likeness import AGES
 from laborllm.survey.simulated.panel import Panel, codes_of, draw_codes
 from laborllm.survey.simulated.telling import Telling
@@ -76,7 +76,7 @@ def write_nlsy97(panel: Panel, folder: Path, rng: np.random.Generator) -> Tellin
     person = Description(ID_REFERENCE, "PUBID", "1997", "PUBID, YOUTH CASE IDENTIFICATION CODE")
     write_cohort(numbered, measured, others, folder, person=person, cohort="NLSY97")
     told = dict.fromkeys(SIMULATED_STATES, np.ones(panel.shape[1], dtype=bool))
-    weighted = hundredths(weight[:, first][:, 0]) if first.any() else None
+    weighted = weight[:, first][:, 0] / 100 if first.any() else None
     wage = np.where(numbered.asked("pay_01"), wage, np.nan)
     return Telling(told, education, weighted, wage, person=np.arange(1, panel.shape[0] + 1))
 
@@ -105,7 +105,7 @@ def _roster(panel: Panel, met: np.ndarray, rng: np.random.Generator) -> tuple[di
             measured[f"occupation_{census}_{job:02}"] = Measured(title, np.where(met, codes, NO_INTERVIEW))
         cents = np.where(held, panel.cents(rng), NO_JOB)
         measured[f"pay_{job:02}"] = Measured(f"HOURLY RATE OF PAY JOB #{job:02}", np.where(met, cents, NO_INTERVIEW))
-        wage = np.where((job == main) & panel.has_job, hundredths(cents), wage)
+        wage = np.where((job == main) & panel.has_job, cents / 100, wage)
     return measured, wage
 
 

@@ -30,6 +30,7 @@ from laborllm.survey.psid.codes import (
     relations,
     statuses,
 )
+from laborllm.survey.psid.labor_income import UNCLEAR, top_code
 from laborllm.survey.simulated.families import CHILD, HEAD, LAST_SEQUENCE, PARTNER, SPOUSE, Families, draw_families
 from laborllm.survey.simulated.panel import Panel, codes_of, draw_codes
 from laborllm.survey.simulated.telling import Telling
@@ -48,6 +49,8 @@ NO_REGION = (5, 6, 9)
 """Alaska and Hawaii, a foreign country, unknown."""
 LAST_JOBS = 0.6
 """Share of people without work whose last job stands in the waves that ask for it."""
+NOT_CALCULATED = 0.05
+"""Share of labor incomes that are nines in the waves in which these are no amount."""
 OTHER_REPORT = 0.1
 """Share of reports of race and of year of birth that another report overrules."""
 LABELS = {
@@ -81,6 +84,7 @@ def write_psid(panel: Panel, folder: Path, rng: np.random.Generator) -> Telling:
     names, rounds = _names(), panel.population.rounds
     families = draw_families(panel.population, _asks(names, "spouse_race", rounds), rng)
     answers = _answers(panel, names, rng)
+    answers["labor_income"] = incomes = _labor_incomes(panel, rng.spawn(1)[0])
     for turn in np.flatnonzero(panel.population.interviewed.any(axis=0)):  # a wave that nobody answers has no file
         year = int(rounds[turn])
         table, labels = _family_file(_wave(families, int(turn), year), answers, names)
@@ -99,7 +103,8 @@ def write_psid(panel: Panel, folder: Path, rng: np.random.Generator) -> Telling:
     never = {"birth_year": (born == 0).all(axis=1)}
     earned = panel.has_job & _asks(names, "head_wage", rounds) & _asks(names, "spouse_wage", rounds)
     wage = np.where(earned, answers["wage"], np.nan)
-    return Telling(told, education, weight, wage, person=families.person, unasked=never)
+    amounts = np.where(incomes == _nines(rounds), np.nan, incomes)
+    return Telling(told, education, weight, wage, person=families.person, unasked=never, labor_income=amounts)
 
 
 def _names() -> dict[tuple[str, str], str]:
@@ -140,6 +145,21 @@ def _answers(panel: Panel, names: Mapping[tuple[str, str], str], rng: np.random.
             codes = np.where(former, panel.census_codes(census, rng, last_job), codes)
         answers[f"occupation_{kind}"] = codes
     return answers
+
+
+def _labor_incomes(panel: Panel, rng: np.random.Generator) -> np.ndarray:
+    """Dollars of the year before, or nines that are no amount, shape (people, rounds).
+
+    The generator is one of its own, so that all else in the files is as it was without labor income.
+    """
+    nines = _nines(panel.population.rounds)
+    return np.where((nines > 0) & (rng.random(panel.shape) < NOT_CALCULATED), nines, panel.incomes(rng))
+
+
+def _nines(rounds: np.ndarray) -> np.ndarray:
+    """The nines of the waves in which they are no amount, the same for heads and spouses; else -1; shape (rounds,)."""
+    first, last = UNCLEAR
+    return np.array([top_code("head", int(year)) if first <= year <= last else -1 for year in rounds])
 
 
 def _asks(names: Mapping[tuple[str, str], str], concept: str, rounds: np.ndarray) -> np.ndarray:

@@ -60,11 +60,6 @@ def interviewed_only(values: np.ndarray, panel: Panel) -> np.ndarray:
     return np.where(panel.population.interviewed, values, NO_INTERVIEW)
 
 
-def hundredths(values: np.ndarray) -> np.ndarray:
-    """A hundredth of each value, to the last bit as a reader computes it: polars rounds such a quotient in its way."""
-    return (pl.Series(values.ravel()) / 100).to_numpy().reshape(values.shape)
-
-
 def write_cohort(
     numbered: Numbered,
     measured: Mapping[str, Measured],

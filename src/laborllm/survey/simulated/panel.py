@@ -18,6 +18,8 @@ TOLD = 0.8
 """Share of rounds in which education is told though it has not changed."""
 PAY = (200, 9000)
 """Lowest and highest pay, cents an hour."""
+INCOMES, WITHOUT_INCOME = (1, 99_999), 0.15
+"""Lowest labor income and the first above the highest, dollars a year; share of years without any."""
 MIGRANTS = 0.1
 """Share of later rounds in which people live in another region; readers take the first one."""
 
@@ -82,6 +84,11 @@ class Panel:
         """Pay an hour, within the bounds that readers keep; made up, and tied to nothing; shape (people, rounds)."""
         low, high = np.log(PAY)
         return np.exp(rng.uniform(low, high, self.shape)).astype(np.int64)
+
+    def incomes(self, rng: np.random.Generator) -> np.ndarray:
+        """Labor income of the year before, whole dollars; made up, and tied to nothing; shape (people, rounds)."""
+        none = rng.random(self.shape) < WITHOUT_INCOME
+        return np.where(none, 0, rng.integers(*INCOMES, self.shape))
 
     def other_jobs(self, rng: np.random.Generator) -> np.ndarray:
         """Positions of jobs drawn evenly, whatever people do; shape (people, rounds)."""

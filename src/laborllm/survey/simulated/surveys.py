@@ -35,9 +35,9 @@ def write_survey(settings: SimulatedSettings, folder: Path) -> Careers:
         folder: a new or empty folder: files of an earlier run would be read along. It is whole or absent.
 
     Returns:
-        The careers that the survey's reader reads from these files with its default settings; wages too, which
-        readers read when asked. Where the survey does not tell a value (a state by its name in some rounds), it is as
-        the reader must find it, and the flow counts these.
+        The careers that the survey's reader reads from these files with its default settings, with wages and, of the
+        PSID, labor income, which readers read when asked. Where the survey does not tell a value (a state by its name
+        in some rounds), it is as the reader must find it, and the flow counts these.
 
     Raises:
         LaborLLMError: ``like`` is None, the population is one of résumés, there are more people than the survey has

@@ -29,6 +29,7 @@ class Telling:
         wage: dollars an hour, nan where the survey tells none, shape (people, rounds).
         person: the survey's id, shape (people,).
         unasked: covariate -> people of whom the survey never asks it, bool, shape (people,).
+        labor_income: dollars a year, nan where the survey tells none, shape (people, rounds); None where it has none.
     """
 
     states: Mapping[str, np.ndarray]
@@ -37,6 +38,7 @@ class Telling:
     wage: np.ndarray
     person: np.ndarray
     unasked: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labor_income: np.ndarray | None = None
 
 
 def careers_as_told(careers: Careers, panel: Panel, telling: Telling, *, survey: str) -> Careers:
@@ -56,6 +58,8 @@ def careers_as_told(careers: Careers, panel: Panel, telling: Telling, *, survey:
     if telling.weight is not None:
         weight = telling.weight[place] if telling.weight.ndim == 1 else telling.weight[place, turn]
         frame = frame.with_columns(weight=pl.Series(weight))
+    if telling.labor_income is not None:
+        frame = frame.with_columns(labor_income=pl.Series(telling.labor_income[place, turn], nan_to_null=True))
     states = [state for state in STATES if (frame["occupation"] == state).any()]
     occupations = occ1990dd(states).restrict({*careers.occupations.codes, *states})
     steps = [*careers.flow, *_changes(rows, frame)]

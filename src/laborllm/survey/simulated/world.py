@@ -89,7 +89,7 @@ class SimulatedSettings(Settings):
             ``like`` says otherwise.
         like: a real survey to resemble, "nlsy79", "nlsy97" or "psid": its rounds between the two years (all of them,
             where the years are left out), its years of birth, its ethnicities, and jobs that each of its
-            classifications can code. ``simulated_surveys.write_survey`` needs it. None resembles none.
+            classifications can code. ``simulated.surveys.write_survey`` needs it. None resembles none.
         seed: fixes the world and the people. Both populations of one seed live in the same world.
         population: "survey", with interviews missed; or "resume", an unrepresentative one with every calendar year of
             working age.

@@ -50,7 +50,7 @@ def read_frame(file: Path, words: Collection[str] = ()) -> pl.DataFrame:
         case suffix:
             raise LaborLLMError(f"{file}: extension {suffix!r} is none of {', '.join(EXTENSIONS)}; convert the table")
     if not frame.height:
-        raise LaborLLMError(f"{file}: has a header but no rows; give at least one person-year")
+        raise LaborLLMError(f"{file}: has a header but no rows; give at least one row")
     return frame
 
 

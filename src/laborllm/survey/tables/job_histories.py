@@ -116,8 +116,8 @@ def usable_spells(
     Raises:
         LaborLLMError: see ``read_job_histories``.
     """
-    spells = _blanked(spells, settings)
     steps = [step("read: jobs", spells, "kept")]
+    spells = _blanked(spells, settings, steps)
     spells = _coded(spells, settings, steps)
     spells = _dated(spells, settings, source, steps)
     spells = _ordered(spells, settings, source, steps)
@@ -186,10 +186,16 @@ def _present(theirs: dict[str, str], table: pl.DataFrame, settings: JobHistories
     return {ours: name for ours, name in theirs.items() if name in table.columns or ours in settings.columns}
 
 
-def _blanked(spells: pl.DataFrame, settings: JobHistoriesSettings) -> pl.DataFrame:
+def _blanked(spells: pl.DataFrame, settings: JobHistoriesSettings, steps: list[Step]) -> pl.DataFrame:
+    """Counts what is blanked of a covariate; a job without a code or a start is counted when it is dropped."""
     texts = [str(value) for value in settings.missing]
     names = [name for name in spells.columns if name not in ("row", "person")]
     hit = {name: pl.col(name).cast(pl.String).is_in(texts).fill_null(False) for name in names}
+    for name in (name for name in names if name not in NEEDED):
+        rows = spells.filter(hit[name])
+        if rows.height:
+            found = ", ".join(sorted(rows[name].cast(pl.String).unique()))
+            steps.append(step(f"recoded: {name} {found} is missing", rows, "recoded"))
     return spells.with_columns(pl.when(~hit[name]).then(pl.col(name)).alias(name) for name in names)
 
 
@@ -217,8 +223,10 @@ def _dated(spells: pl.DataFrame, settings: JobHistoriesSettings, source: Source,
     opened = spells.filter("open")
     if opened.height:
         steps.append(step(f"noted: open ends run to the end of {run}", opened, "noted"))
-    ends = last.fill_null(pl.select(pl.date(run, 12, 31)).item())
-    return spells.drop("start", "end", "open").with_columns(first.alias("first"), ends.alias("last"))
+    end = pl.select(pl.date(run, 12, 31)).item()
+    dated = spells.drop("start", "end").with_columns(first.alias("first"), last.fill_null(end).alias("last"))
+    in_time = ~pl.col("open") | (pl.col("first") <= end)
+    return _kept(dated, in_time, f"dropped: job with an open end starts after {run}", steps).drop("open")
 
 
 def _days(spells: pl.DataFrame, name: str, source: Source) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
 from laborllm.survey.careers import COLUMNS, Careers, Step
 from laborllm.survey.door import FIRST_YEAR, LAST_YEAR, Source, careers_from_frame
+from laborllm.survey.flow import require_rows
 from laborllm.survey.occupations import Occupations, occ1990dd
 from laborllm.survey.own_list import OwnList, name_states, read_own_list
 from laborllm.survey.tables.columns import WORDS, blank_missing, rename, stacked
@@ -26,8 +27,9 @@ class TableSettings(Settings):
         files: one or more tables with the same columns, stacked; the extension (.csv, .parquet, .dta) names the format.
         survey: the population's name, where the table has no column ``survey``.
         columns: our column name -> theirs; not needed for columns that bear our name.
-        wide: for tables of one row a person: occupation and, if wanted, education, weight and wage -> the names of
-            their columns, with {year} for four digits or {yy} for two (50-99 are 1950-1999, 00-49 are 2000-2049).
+        wide: for tables of one row a person: occupation and, if wanted, education, weight, wage and labor_income -> the
+            names of their columns, with {year} for four digits or {yy} for two (50-99 are 1950-1999, 00-49 are
+            2000-2049).
         missing: values that stand for missing ones, e.g. -9 or "NA", in all columns but person, year, survey and split.
         occupations: CSV with the columns code, title and, if wanted, group and state: the whole closed list, states
             included; state says which codes are no jobs (see ``read_own_list``). Default: occ1990dd and the states
@@ -48,14 +50,15 @@ def read_table(settings: TableSettings) -> Careers:
 
     Raises:
         LaborLLMError: a file is missing, empty, of another format or ragged; the mapping names a column that is not
-            there; or the rows, taken together, are no careers (see ``careers_from_frame``). The message names the file
-            and the row in that file.
+            there; no row has an occupation; or the rows, taken together, are no careers (see ``careers_from_frame``).
+            The message names the file and the row in that file.
     """
     _require_sense(settings)
     own = None if settings.occupations is None else read_own_list(settings.occupations)
     tables = [read_frame(file, _words(settings)) for file in settings.files]
     frame, steps = _wide_rows(tables, settings) if settings.wide else _long_rows(tables, settings)
     frame, blanked = blank_missing(frame, settings.missing)
+    require_rows(frame, [*steps, *blanked], " + ".join(map(str, settings.files)))
     own = OwnList(_standard_list(frame), {}) if own is None else own
     frame, named = name_states(frame, own.states)
     return careers_from_frame(

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
-from laborllm.survey.careers import COLUMNS, Careers, Step
+from laborllm.survey.careers import COLUMNS, NUMBERS, Careers, Step
 from laborllm.survey.door import FIRST_YEAR, LAST_YEAR, Source, as_polars, careers_from_frame
 from laborllm.survey.flow import first_names, step
 from laborllm.survey.occupations import Occupations
 from laborllm.survey.tables.columns import blank_missing, rename, require_plain, stacked
 
-YEARLY = ("occupation", "education", "weight", "wage")
+YEARLY = ("occupation", "education", *NUMBERS)
 """What may have a column a year; everything else is one value a person."""
 
 CENTURY = 50
@@ -59,8 +59,8 @@ def careers_from_wide(
     Args:
         frame: any frame that narwhals reads (polars, pandas, pyarrow, …), one row a person.
         occupations: the closed list; every code of the frame must be on it.
-        patterns: occupation and, if wanted, education, weight and wage -> the names of their columns, with {year} for
-            four digits or {yy} for two (50-99 are 1950-1999, 00-49 are 2000-2049).
+        patterns: occupation and, if wanted, education, weight, wage and labor_income -> the names of their columns,
+            with {year} for four digits or {yy} for two (50-99 are 1950-1999, 00-49 are 2000-2049).
         columns: our name -> theirs, of what is one value a person; not needed for columns that bear our name.
         missing: values that stand for missing ones.
         source: the table's name, for messages.
