@@ -255,7 +255,7 @@ def test_the_split_of_a_table_is_kept(study_file: Path, tmp_path: Path) -> None:
         ),
         ('survey = "nlsy79"\nmodels = 3\n', "survey: .*"),
         (CLASSICAL + "[models.x]\nkind = 3\n", "models.x: "),
-        (CLASSICAL + "[models.x]\nweights = [1]\n", "models.x.kind is missing; give one of transition, oracle"),
+        (CLASSICAL + "[models.x]\nweights = [1]\n", "models.x.kind is missing; give one of no_change, transition"),
         ('[survey]\nsource = "table"\nfiles = [3]\n[models.t]\nkind = "transition"\n', "survey.files.0: "),
         (CLASSICAL.replace('by = ["gender"]', 'by = ["gendr"]'), "evaluation.by names 'gendr'; the covariates are"),
         (CLASSICAL + 'checkpoint = "nowhere"\n', "evaluation.checkpoint is no key of this section"),
