@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_folder
 from laborllm.models.bag_network import BagNetwork
+from laborllm.models.baselines import require_same_list
 from laborllm.models.career_network import SIZES, CareerNetwork
 from laborllm.models.lstm_network import LSTMNetwork
 from laborllm.models.probabilities import Probabilities, normalise
@@ -83,7 +84,6 @@ class SequenceModel:
             self._load(train.occupations)
             return
         self.words = levels_seen([train.table, *map(_scan, self.settings.pretrain)])
-        torch.manual_seed(self.settings.seed)
         network = self._network(len(train.occupations))
         self.facts = {"parameters": sum(weight.numel() for weight in network.parameters())}
         if self.settings.pretrain:
@@ -102,11 +102,7 @@ class SequenceModel:
         """
         if self.network is None or self.occupations is None:
             raise LaborLLMError(f"{self.settings.kind} is not fitted yet; call fit first")
-        if careers.occupations.codes != self.occupations.codes:
-            raise LaborLLMError(
-                f"the careers have {len(careers.occupations)} occupations, the model was fitted on another list of "
-                f"{len(self.occupations)}; read both with the same settings"
-            )
+        require_same_list(self.occupations, careers.occupations)
         answer, log_mass = normalise(log_probabilities(self.network, sequences(careers, self.words)))
         if isinstance(self.settings, CareerSettings) and self.settings.published:
             self.facts["mass on symbols that are no occupation"] = float(1 - np.exp(log_mass).mean())
@@ -139,15 +135,19 @@ class SequenceModel:
     def _network(self, occupations: int) -> Network:
         """A network with random weights."""
         levels = [len(self.words[name]) for name in LEVELS]
-        network: Network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            network = self._with_random_weights(occupations, levels)
+        return network.to(_device())
+
+    def _with_random_weights(self, occupations: int, levels: list[int]) -> Network:
         match self.settings:
             case CareerSettings(size=size, dropout=dropout, published=published):
-                network = CareerNetwork(SIZES[size], occupations, levels, dropout=dropout, published=published)
+                return CareerNetwork(SIZES[size], occupations, levels, dropout=dropout, published=published)
             case BagOfJobsSettings(width=width):
-                network = BagNetwork(width, occupations, levels)
+                return BagNetwork(width, occupations, levels)
             case LSTMSettings(width=width, layers=layers, dropout=dropout):
-                network = LSTMNetwork(width, layers, occupations, levels, dropout)
-        return network.to(_device())
+                return LSTMNetwork(width, layers, occupations, levels, dropout)
 
     def _save(self, network: Network, occupations: Occupations) -> None:
         """Write weights, levels and facts; the states of training go with the folder they replace."""

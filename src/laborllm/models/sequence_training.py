@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,7 @@ def learn(
     )
     state = TrainingState(network, optimizer, folder)
     state.resume()
-    order = _batches(shards, settings.rows_per_batch, seed)
-    for _ in range(state.step):
-        next(order)
+    order = islice(_batches(shards, settings.rows_per_batch, seed), state.step, None)
     per_leg = math.ceil(settings.updates / settings.evaluations)
     while state.step < settings.updates and state.history.since_best() < settings.patience:
         loss = _leg(state, order, min(per_leg, settings.updates - state.step), settings, seed, progress)
