@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionSettings
+from laborllm.models.ensemble import EnsembleSettings
 from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
 from laborllm.models.logit_settings import LogitSettings
 from laborllm.models.no_change import NoChangeSettings
@@ -81,6 +82,7 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
         Mechanisms,
         TransitionSettings,
         NoChangeSettings,
+        EnsembleSettings,
         LogitSettings,
         CareerSettings,
         BagOfJobsSettings,

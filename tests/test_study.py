@@ -351,11 +351,13 @@ def test_every_kind_of_model_is_listed() -> None:
 
 def test_every_classical_rival_runs(study_file: Path) -> None:
     content = CLASSICAL + '[models.again]\nkind = "no_change"\n[models.second]\nkind = "transition"\norder = 2\n'
-    study_file.write_text(
-        content + '[models.logit]\nkind = "logit"\nterms = ["previous"]\nl2 = [5.0]\nrefine = false\n'
-    )
+    content += '[models.logit]\nkind = "logit"\nterms = ["previous"]\nl2 = [5.0]\nrefine = false\n'
+    study_file.write_text(content + '[models.mixed]\nkind = "ensemble"\nof = ["again", "logit"]\n')
     out = study_file.parent / "out"
     run_study(read_study(study_file), out, command="")
     names = set(pl.read_csv(out / "evaluation.csv")["model"])
-    assert {"again", "second", "logit"} <= names
+    assert {"again", "second", "logit", "mixed"} <= names
+    rows = pl.read_csv(out / "evaluation.csv").filter(metric="perplexity", task="occupation", subset="all", group="all")
+    perplexity = dict(rows.select("model", "estimate").iter_rows())
+    assert perplexity["mixed"] < min(perplexity["again"], perplexity["logit"]) + 0.05
     assert (out / "models" / "logit" / "logit.npz").is_file()

@@ -11,6 +11,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.logit import MultinomialLogit
 from laborllm.models.no_change import NoChange
@@ -167,6 +168,8 @@ class _Run:
             return _fingerprint(
                 [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
             )
+        if isinstance(settings, EnsembleSettings):
+            return _fingerprint([_dump(settings), [self._learned(self.study.models[name]) for name in settings.of]])
         world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
         learned_first = [file_hash(file) for file in pretraining_files(settings)]
         return _fingerprint([version, careers, _dump(settings), world, learned_first])
@@ -182,13 +185,15 @@ class _Run:
         careers = Careers.read(self.out / "careers.parquet")
         model = build_model(name, self.study, folder=folder, progress=self.progress)
         model.fit(careers.part("train"), careers.part("validation"))
-        if isinstance(model, NoChange | TransitionFrequencies | MultinomialLogit | Oracle):
+        if isinstance(model, NoChange | TransitionFrequencies | MultinomialLogit | Ensemble | Oracle):
             model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
-        if isinstance(self.study.models[name], LanguageModelSettings):
-            from laborllm.models.shards import discard_shards  # needs laborllm[llm]
+        settings = self.study.models[name]
+        for scored in settings.of if isinstance(settings, EnsembleSettings) else (name,):
+            if isinstance(self.study.models[scored], LanguageModelSettings):
+                from laborllm.models.shards import discard_shards  # needs laborllm[llm]
 
-            discard_shards(folder)
+                discard_shards(self.out / "models" / scored)
         self.record.models[name] = {
             "kind": self.study.models[name].kind,
             "description": model.description,

@@ -14,6 +14,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.logit import MultinomialLogit
 from laborllm.models.logit_settings import LogitSettings
@@ -35,6 +36,7 @@ ModelSettings = Annotated[
     | LSTMSettings
     | CareerSettings
     | LanguageModelSettings
+    | EnsembleSettings
     | OracleSettings,
     Field(discriminator="kind"),
 ]
@@ -42,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-KINDS = ("no_change", "transition", "logit", "bag_of_jobs", "lstm", "career", "language_model", "oracle")
+KINDS = ("no_change", "transition", "logit", "bag_of_jobs", "lstm", "career", "language_model", "ensemble", "oracle")
 CHOICES = {"source": SOURCES, "kind": KINDS}
 """What a section of a study may be, for messages."""
 
@@ -136,6 +138,12 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             if not isinstance(study.survey, SimulatedSettings):
                 raise LaborLLMError(f'models.{name}: only survey.source = "simulated" has an oracle; remove the model')
             return Oracle(study.survey)
+        case EnsembleSettings():
+            members = {
+                member: build_model(member, study, folder=folder.parent / member, progress=progress)
+                for member in settings.of
+            }
+            return Ensemble(members)
         case CareerSettings() | BagOfJobsSettings() | LSTMSettings():
             with needs_torch(name):
                 from laborllm.models.sequence_model import SequenceModel
@@ -241,6 +249,11 @@ def _require_sound(study: Study, path: Path) -> None:
             raise LaborLLMError(f"{path}: models.{name[:20]}…: the name has {len(name)} letters; take at most 64")
         if not name.replace("_", "").replace("-", "").isalnum():
             raise LaborLLMError(f"{path}: models.{name!r}: use letters, digits, - and _ only; it becomes a file name")
+        above = list(study.models)[: list(study.models).index(name)]
+        if isinstance(settings, EnsembleSettings) and not set(settings.of) <= set(above):
+            raise LaborLLMError(
+                f"{path}: models.{name}.of is {list(settings.of)}; name models that stand above it: {', '.join(above)}"
+            )
         if isinstance(settings, OracleSettings) and not _has_truth(study):
             raise LaborLLMError(
                 f'{path}: models.{name}: only survey.source = "simulated" with population = "survey" has an oracle; '
