@@ -81,3 +81,8 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
     (tmp_path / f".running.{os.getppid()}.tmp").touch()
     with pytest.raises(LaborLLMError, match=f"process {os.getppid()} is writing here"), sole_writer(tmp_path):
         pass
+
+
+def test_a_path_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LaborLLMError, match="is no UTF-8"), whole_file(tmp_path / "\udcff.parquet"):
+        pass

@@ -61,6 +61,9 @@ def _temporary(path: Path) -> Path:
     """Where a file or folder is written before it is renamed."""
     if not path.name:
         raise LaborLLMError(f"{str(path)!r} names no file; give a path that ends in a name")
+    readable = os.fsencode(path).decode(errors="replace")
+    if readable != str(path):
+        raise LaborLLMError(f"{readable}: the path is no UTF-8, which polars needs; choose another")
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
@@ -120,7 +123,7 @@ def _alive(process: int) -> bool:
 
 def _cannot_write(path: Path, error: Exception) -> LaborLLMError:
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return LaborLLMError(f"{path}: cannot write ({reason}); free some space or choose another folder with --out")
+    return LaborLLMError(f"{path}: cannot write ({reason}); free some space or choose another folder")
 
 
 def file_hash(path: Path) -> str:

@@ -55,8 +55,8 @@ def verify(
         console.print(f"{what}: {told}", markup=False, highlight=False, soft_wrap=True)
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in found.variables["outcome"].value_counts().rows())
     console.print(f"{found.variables.height:,} variables: {outcomes}", markup=False, soft_wrap=True)
-    if not found.lines.height:
-        raise LaborLLMError("no figure was compared; name the codebook (.cdb or .sdf) that describes these variables")
+    if not found.compares:
+        raise LaborLLMError("no figure was compared; name the codebook (.cdb) that describes these variables")
     if found.differences.height:
         raise typer.Exit(1)
 

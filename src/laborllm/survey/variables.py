@@ -46,9 +46,11 @@ class VariableTable:
 
     Attributes:
         rows: columns ``COLUMNS`` and any others, all text; one row per concept, year and reference.
+        own: concept and year of the rows that a user gave.
     """
 
     rows: pl.DataFrame
+    own: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def meaning(self) -> dict[str, tuple[str, str]]:
@@ -99,7 +101,8 @@ def read_variables(survey: str, extra: Path | None = None, concepts: Collection[
     rows = _read_extra(extra, known=sorted({*shipped["concept"], *concepts}))
     replaced = shipped.join(rows, on=("concept", "year"), how="anti", maintain_order="left")
     _require_one_meaning(rows, VariableTable(replaced), extra)
-    return VariableTable(pl.concat([replaced, rows], how="diagonal"))
+    own = tuple(rows.select("concept", "year").iter_rows())
+    return VariableTable(pl.concat([replaced, rows], how="diagonal"), own)
 
 
 def _read_extra(path: Path, known: list[str]) -> pl.DataFrame:

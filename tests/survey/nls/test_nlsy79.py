@@ -349,6 +349,14 @@ def test_a_new_round_comes_in_through_a_table_of_ones_own(tmp_path: Path) -> Non
     assert rows(read(path), "year") == [(2000,)]
 
 
+def test_a_row_of_ones_own_table_that_fits_no_file_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "CASEID_1979,CPSOCC80_2000,T9999999\n1,404,12\n")
+    table = "concept,year,reference\ngrade,2024,T9999999\nregion,2024,T9999998\nwage,2024,T9999997\n"
+    careers = read(path, variables=written(tmp_path / "mine.csv", table))
+    what = "not found: no file holds what survey.variables names as region of 2024, wage of 2024"
+    assert noted(careers)[what] == (1, 1)
+
+
 def test_census_1970_fills_the_years_without_census_1980(tmp_path: Path) -> None:
     text = "CASEID_1979,CPSOCC70_1979,CPSOCC70_1982,CPSOCC80_1982\n1,1,1,404\n"
     careers = read(written(tmp_path / "a.csv", text))
@@ -498,6 +506,12 @@ def test_a_recent_job_counts_unless_current_ones_are_asked_for(tmp_path: Path) -
     assert flow(jobs)["dropped: job not held at the interview, states are not asked for"] == (3, 3, "dropped")
     by_day = read(path, jobs="current", precedence=("interview",))
     assert rows(by_day, "person", "occupation")[1:4] == [(2, "436"), (3, "not_working"), (4, "not_working")]
+
+
+def test_a_lost_job_is_no_job_where_a_weaker_rule_says_employed(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", f"{CODED},DOI_EMPLOYED_1982,ESR_1982,ESR_COL_1982\n1,404,0,1,2\n2,404,0,1,1\n")
+    rules = ("interview", "status", "status_collapsed")
+    assert rows(read(path, jobs="current", precedence=rules), "occupation") == [("unemployed",), ("not_working",)]
 
 
 PAID = """CASEID_1979,CPSOCC80_1982,CPSOCC80_2000,HRP1_1982,HRP1_2000,CPSHRP_1982

@@ -22,14 +22,10 @@ LABELS = {
 GENDERS = {1: "male", 2: "female"}
 ETHNICITIES = {1: "hispanic", 2: "black or african american", 3: "white"}
 REGIONS = {1: "northeast", 2: "northcentral", 3: "south", 4: "west"}
+LEVELS = dict.fromkeys((*range(12), 93, 94), "less than high school") | {12: "high school", 16: "college"}
+LEVELS |= dict.fromkeys((13, 14, 15), "some college") | dict.fromkeys((17, 18, 19, 20), "graduate degree")
 Facts = dict[int, dict[str, dict[int, int]]]
-
-
-def level(grade: int) -> str | None:
-    if grade in (93, 94) or 0 <= grade < 12:
-        return "less than high school"
-    ends = ((12, "high school"), (15, "some college"), (16, "college"), (20, "graduate degree"))
-    return next((words for end, words in ends if 12 <= grade <= end), None)
+Rows = list[tuple[object, ...]]
 
 
 def dictionary_facts(path: Path, facts: Facts) -> None:
@@ -52,21 +48,16 @@ def dictionary_facts(path: Path, facts: Facts) -> None:
             known[fact][year] = int(values[place])
 
 
-def career(
-    jobs: dict[int, int], facts: dict[str, dict[int, int]], crosswalk: dict[int, str]
-) -> list[tuple[object, ...]]:
-    region = next(
-        (REGIONS[facts["region"][year]] for year in sorted(facts["region"]) if facts["region"][year] > 0), None
-    )
-    rows: list[tuple[object, ...]] = []
+def career(jobs: dict[int, int], facts: dict[str, dict[int, int]], crosswalk: dict[int, str]) -> Rows:
+    regions = [REGIONS[value] for _, value in sorted(facts["region"].items()) if value > 0] or [None]
+    rows: Rows = []
     for year in sorted(jobs):
         state = "in_education" if facts["enrolled"].get(year) in (2, 3) else "not_working"
         occupation = state if jobs[year] == -4 else crosswalk.get(jobs[year])
-        grades = [facts["grade"][asked] for asked in sorted(facts["grade"]) if asked <= year]
-        levels = [words for words in map(level, grades) if words]
-        fixed = GENDERS[facts["sex"][1979]], ETHNICITIES[facts["race"][1979]], region, 1900 + facts["born"][1979]
+        grades = [grade for asked, grade in sorted(facts["grade"].items()) if asked <= year and grade in LEVELS]
+        fixed = GENDERS[facts["sex"][1979]], ETHNICITIES[facts["race"][1979]], regions[0], 1900 + facts["born"][1979]
         if occupation is not None:
-            rows.append((year, occupation, levels[-1] if levels else None, *fixed, facts["weight"][1979] / 100))
+            rows.append((year, occupation, LEVELS[grades[-1]] if grades else None, *fixed, facts["weight"][1979] / 100))
     return rows
 
 

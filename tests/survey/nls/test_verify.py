@@ -31,6 +31,14 @@ def test_an_extract_that_agrees(tmp_path: Path) -> None:
     assert found.lines.height == 32
 
 
+def test_a_codebook_of_another_extract_compares_nothing(tmp_path: Path) -> None:
+    paths = laid(tmp_path, a_csv="R0000100,R0999900\n1,1\n2,1\n3,1\n", a_cdb=CODEBOOK)
+    found = verify([paths["a_csv"]])
+    assert set(found.lines["reference"]) == {"R0000100"}
+    assert not found.compares
+    assert verify([laid(tmp_path, b_dct=DICTIONARY, b_cdb=CODEBOOK)["b_dct"]]).compares
+
+
 def test_one_person_moved_is_seen(tmp_path: Path) -> None:
     paths = laid(tmp_path, a_dct=DICTIONARY.replace("1 1 9", "1 1 -4"), a_cdb=CODEBOOK)
     found = verify([paths["a_dct"]])

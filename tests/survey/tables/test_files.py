@@ -1,5 +1,6 @@
 """Damaged and odd CSV files: the careers that their bytes say, or one of our errors."""
 
+import os
 import re
 from pathlib import Path
 
@@ -232,3 +233,10 @@ def test_damaged_binary_files_are_read_or_refused(
         except LaborLLMError as error:
             refused += "\n" not in str(error)
     assert refused >= trials // 3 - 1
+
+
+def test_a_path_that_is_no_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"panel\xff.csv")
+    path.write_bytes(as_csv([HEADER, *LINES]))
+    with pytest.raises(LaborLLMError, match="panel\ufffd.csv: the path is no UTF-8, which polars needs; rename"):
+        read_frame(path)

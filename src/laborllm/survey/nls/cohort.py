@@ -113,8 +113,8 @@ def rounds_held(extract: Extract, table: VariableTable, concept: str) -> set[str
 
 
 def unread(extract: Extract, table: VariableTable, *, rows: pl.DataFrame, files: Sequence[Path]) -> list[Step]:
-    """A step for each file that holds nothing of a career, or columns that nothing at hand describes; and one for
-    variables that the codebook calls otherwise than the table.
+    """A step for each file that holds nothing of a career, or columns that nothing at hand describes; and one each for
+    variables that the codebook calls otherwise than the table, and for those of a user's own table that are not there.
 
     Other columns of an extract that has a dictionary or a codebook are expected, and not told.
 
@@ -138,7 +138,17 @@ def unread(extract: Extract, table: VariableTable, *, rows: pl.DataFrame, files:
         else:
             continue
         steps.append(step(what, rows, "noted"))
-    return [*steps, *_renamed(extract, table, rows)]
+    return [*steps, *_renamed(extract, table, rows), *_not_found(extract, table, rows)]
+
+
+def _not_found(extract: Extract, table: VariableTable, rows: pl.DataFrame) -> list[Step]:
+    """A step for the variables of a user's own table that no file holds: a slip in the table, or files left out."""
+    if not table.own:
+        return []
+    held = {pair for variable in extract.header for pair in concept_years(variable, table)}
+    names = [f"{concept} of {year}" for concept, year in table.own if (concept, year) not in held]
+    what = f"not found: no file holds what survey.variables names as {first_names(names)}"
+    return [step(what, rows, "noted")] if names else []
 
 
 def _renamed(extract: Extract, table: VariableTable, rows: pl.DataFrame) -> list[Step]:

@@ -232,12 +232,16 @@ def _with_states(rows: pl.DataFrame, values: pl.DataFrame, settings: NLSY79Setti
     if "interview" in settings.precedence:
         said["interview"] = pl.col("at_interview").replace_strict({0: False, 1: True}, default=None)
     speaking = [said[rule] for rule in settings.precedence if rule in said]
-    rows = rows.with_columns(
-        state=pl.coalesce(*(rules[rule] for rule in settings.precedence), pl.lit("not_working")),
-        employed=pl.coalesce(*speaking, pl.lit(None, pl.Boolean)),
+    employed = pl.coalesce(*speaking, pl.lit(None, pl.Boolean))
+    lost = (pl.col("code") >= 0) & ~employed.fill_null(True) & (settings.jobs == "current")
+    answers = [rules[rule] for rule in settings.precedence]
+    idle = [pl.when(~answer.is_in(EMPLOYED)).then(answer) for answer in answers]  # a weaker rule may say employed
+    rest = pl.lit("not_working")
+    return rows.with_columns(
+        state=pl.when(lost).then(pl.coalesce(*idle, rest)).otherwise(pl.coalesce(*answers, rest)),
+        employed=employed,
+        jobless=(pl.col("code") == NO_JOB) | lost,
     )
-    lost = (pl.col("code") >= 0) & ~pl.col("employed").fill_null(True) & (settings.jobs == "current")
-    return rows.with_columns(jobless=(pl.col("code") == NO_JOB) | lost)
 
 
 def _rules() -> Mapping[Rule, pl.Expr]:

@@ -192,8 +192,8 @@ def nlsy97_variables(extra: Path | None = None) -> VariableTable:
     """
     jobs = [f"{job:02}" for job in range(1, JOBS + 1)]
     concepts = [*(f"occupation_{census}_{job}" for census in CENSUSES for job in jobs), *(f"pay_{job}" for job in jobs)]
-    rows = read_variables("nlsy97", extra, concepts).rows
-    return VariableTable(pl.concat([rows, week_variables()], how="diagonal"))
+    table = read_variables("nlsy97", extra, concepts)
+    return VariableTable(pl.concat([table.rows, week_variables()], how="diagonal"), table.own)
 
 
 def careers_tagset() -> list[str]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from laborllm.errors import LaborLLMError
 from laborllm.survey.nls.codebook import Codebook, Entry, compare_lines, read_codebook
-from laborllm.survey.nls.extracts import PERSON, Extract, Variable, codebook_beside, read_extract
+from laborllm.survey.nls.extracts import ID_REFERENCE, PERSON, Extract, Variable, codebook_beside, read_extract
 from laborllm.survey.nls.files import CODEBOOKS
 
 EQUAL, DIFFERS = "equal", "differs"
@@ -39,6 +39,11 @@ class Verification:
     def differences(self) -> pl.DataFrame:
         """The lines whose figures differ; no rows: everything that is printed was read."""
         return self.lines.filter(pl.col("printed").ne_missing(pl.col("read")))
+
+    @property
+    def compares(self) -> bool:
+        """Whether a figure of any variable but the ids was compared: both cohorts' codebooks describe R0000100."""
+        return bool((self.lines["reference"] != ID_REFERENCE).any())
 
 
 def verify(files: Sequence[Path]) -> Verification:

@@ -1,6 +1,6 @@
 """Files of the Panel Study of Income Dynamics: packaged waves and Data Center extracts.
 
-- A packaged file is a fixed-width ``.txt`` with its set-ups (``psid_setups.py``) beside it under the same stem, or the
+- A packaged file is a fixed-width ``.txt`` with its set-ups (``setups.py``) beside it under the same stem, or the
   ``.zip`` that holds them, as downloaded: FAM1985.txt with FAM1985.sps, IND2021ER.txt with IND2021ER.sas.
 - A Data Center extract is a fixed-width JNNNNNN.txt with its set-ups, or a ``.csv`` with variable names as header.
 - A ``.dta`` or ``.parquet`` is what a user has made of them, under the survey's names in capitals or small letters.

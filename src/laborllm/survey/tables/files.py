@@ -1,6 +1,7 @@
 """One table of a user's own (CSV, Parquet, Stata) as a frame: read as it stands, or refused with a line."""
 
 import csv
+import os
 import struct
 import warnings
 from codecs import BOM_UTF8
@@ -34,12 +35,10 @@ def read_frame(file: Path, words: Collection[str] = ()) -> pl.DataFrame:
         words: columns of which the labels count, where a Stata file has labels.
 
     Raises:
-        LaborLLMError: the file is missing, empty, ragged, of an unknown extension or not of the format it names.
+        LaborLLMError: the file is missing, unreadable, empty, ragged, under a path that is no UTF-8, of an unknown
+            extension or not of the format it names.
     """
-    if not file.is_file():
-        raise LaborLLMError(f"{file}: no such file; check the path, which is relative to the study file")
-    if file.stat().st_size == 0:
-        raise LaborLLMError(f"{file}: the file is empty; give a table with a header and at least one row")
+    _require_readable(file)
     match file.suffix.lower():
         case ".csv":
             frame = _read_csv(file)
@@ -52,6 +51,21 @@ def read_frame(file: Path, words: Collection[str] = ()) -> pl.DataFrame:
     if not frame.height:
         raise LaborLLMError(f"{file}: has a header but no rows; give at least one row")
     return frame
+
+
+def _require_readable(file: Path) -> None:
+    if not file.is_file():
+        raise LaborLLMError(f"{file}: no such file; check the path, which is relative to the study file")
+    name = os.fsencode(file).decode(errors="replace")
+    if name != str(file):
+        raise LaborLLMError(f"{name}: the path is no UTF-8, which polars needs; rename the file or its folder")
+    try:
+        with file.open("rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise LaborLLMError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+    if empty:
+        raise LaborLLMError(f"{file}: the file is empty; give a table with a header and at least one row")
 
 
 def _read_csv(file: Path) -> pl.DataFrame:
