@@ -1,7 +1,7 @@
 """Simulated careers as PSID wave files: the cross-year individual file and a family file a wave.
 
-The numbers are those of the reader's table, the codes those of ``survey/psid/codes.py`` turned round. A wave holds what a
-reader must not take for a career: last jobs of people without work, mentions beside the one that counts, regions that
+The numbers are those of the reader's table, the codes those of ``survey/psid/codes.py`` turned round. A wave holds what
+a reader must not take for a career: last jobs of people without work, mentions beside the one that counts, regions that
 people moved to later, reports of race and of year of birth that others overrule.
 """
 
