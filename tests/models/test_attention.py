@@ -146,3 +146,15 @@ def test_an_aligned_mask_is_the_same_mask(keys: int) -> None:
     room = _aligned(mask)
     assert torch.equal(room, mask)
     assert all(stride % 8 == 0 for stride in room.stride()[:-1])
+
+
+@pytest.mark.parametrize("keys", [1, 2, 60])
+def test_no_bit_depends_on_how_many_queries_there_are(keys: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(1, 800, 4, 16, generator=generator)
+    key, value = (torch.randn(1, keys, 2, 16, generator=generator) for _ in range(2))
+    whole = attend(query, key, value, scale=0.25)
+    for rows in (1, 2, 3, 33, 65, 193, 258, 514, 769):
+        some = attend(query[:, :rows], key, value, scale=0.25)
+        assert torch.equal(some.output, whole.output[:, :rows]), rows
+        assert torch.equal(some.log_sum, whole.log_sum[:, :rows]), rows

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
+from torch.nn import functional
+
+QUERIES_TOGETHER = 8
+"""Queries are filled up to a multiple of this on a processor: fewer than four in a block of its kernel go through other
+products, whose last bits differ with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ def attend(
         causal: query i sees keys 0..i.
         mask: 0 where a key is seen and minus infinity elsewhere, shape (batch, 1, queries, keys).
     """
+    rows = query.shape[1]
+    if query.device.type == "cpu" and not causal and mask is None:
+        query = functional.pad(query, (0, 0, 0, 0, 0, -rows % QUERIES_TOGETHER))
     repeats = query.shape[2] // key.shape[2]
     if repeats > 1:
         key, value = (each.repeat_interleave(repeats, dim=2) for each in (key, value))
@@ -51,7 +59,7 @@ def attend(
         output, log_sum = _on_gpu(query, key, value, scale, causal, mask)
     else:
         output, log_sum = _plainly(query, key, value, scale, causal, mask)
-    return Part(output.transpose(1, 2), log_sum.transpose(1, 2))
+    return Part(output.transpose(1, 2)[:, :rows], log_sum.transpose(1, 2)[:, :rows])
 
 
 def _on_gpu(
@@ -109,6 +117,8 @@ def joined(parts: list[Part]) -> torch.Tensor:
 
 
 def _join(first: Part, second: Part) -> Part:
-    """Each part's share is the logistic function of the difference of their log-sums."""
-    share = torch.sigmoid(second.log_sum - first.log_sum)[..., None].to(first.output.dtype)
-    return Part(torch.lerp(first.output, second.output, share), torch.logaddexp(first.log_sum, second.log_sum))
+    """Each part's share is the logistic function of the difference of their log-sums, in float64: last bits would
+    depend on where a row stands."""
+    ours, theirs = first.log_sum.double(), second.log_sum.double()
+    share = torch.sigmoid(theirs - ours)[..., None].to(first.output.dtype)
+    return Part(torch.lerp(first.output, second.output, share), torch.logaddexp(ours, theirs).to(first.log_sum.dtype))

@@ -27,6 +27,9 @@ FAR_DOWN = 28.0
 """How far below zero logits are shifted for the logistic function, beyond a typical log-sum-exp."""
 NEAR_ZERO = 40.0
 """Log-sum-exps that need no shift: their exponentials are far from overflow and underflow."""
+ROWS_TOGETHER = 32
+"""Rows come in multiples of this: what is left of a tile after whole vectors goes through scalar functions, whose last
+bits differ."""
 FEWEST_ROWS = 64
 """Products of fewer rows go through other kernels, whose last bits differ."""
 CERTAIN, CERTAIN_OF_SIGMOID = (1e-25, 1e25), (1e-25, 1e-7)
@@ -70,12 +73,14 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, at
 
 def evenly(x: torch.Tensor, rows: int) -> tuple[torch.Tensor, ...]:
     """Tiles of at most so many rows, all of about the same size: a short last one would take another kernel."""
-    return x.tensor_split(-(-len(x) // rows))
+    tiles = -(-len(x) // rows)
+    return x.split(-(-len(x) // (tiles * ROWS_TOGETHER)) * ROWS_TOGETHER)
 
 
 def at_least(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """The same rows, and zeros behind them until there are so many."""
-    return x if len(x) >= rows else torch.cat([x, x.new_zeros(rows - len(x), *x.shape[1:])])
+    """The same rows, and zeros behind them until there are so many and whole vectors of them."""
+    wanted = -(-max(len(x), rows) // ROWS_TOGETHER) * ROWS_TOGETHER
+    return x if len(x) == wanted else torch.cat([x, x.new_zeros(wanted - len(x), *x.shape[1:])])
 
 
 class Linear:
@@ -178,7 +183,7 @@ class Head:
         if self.down is None:
             return self._log_sum_exp_plainly(hidden)
         total = self._shifted_sum(hidden)
-        result = total.log() + self.down
+        result = (total.double().log() + self.down).to(total.dtype)  # so that vectors and scalars round alike
         uncertain = ~((total >= self.certain[0]) & (total <= self.certain[1]))
         if uncertain.any():
             result[uncertain] = self._log_sum_exp_plainly(hidden[uncertain])
