@@ -1,10 +1,9 @@
 """What a study would read, hold in memory and take, found out without running it."""
 
-from laborllm.errors import LaborLLMError
 from laborllm.models.language_model_settings import LanguageModelSettings
 from laborllm.models.logit_settings import LogitSettings
 from laborllm.models.sequence_settings import SequenceSettings
-from laborllm.study import Progress, Study, read_careers
+from laborllm.study import Progress, Study, needs_torch, read_careers
 from laborllm.survey.careers import PARTS, Careers
 
 Fact = tuple[str, str]
@@ -41,10 +40,8 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
         return [(name, "seconds to minutes: it grows with person-years times occupations")]
     if not isinstance(settings, LanguageModelSettings):
         return [(name, "a second or two")]
-    try:
+    with needs_torch(name):
         from laborllm.models.estimate import estimate
-    except ModuleNotFoundError as error:
-        raise LaborLLMError(f"models.{name}: {error.name} is not installed; run `pip install laborllm[llm]`") from error
     found = estimate(settings, careers)
     return [
         (f"{name}: parameters", f"{found.parameters:,}"),

@@ -90,6 +90,15 @@ def test_resumes_are_learned_first_and_what_is_not_on_the_list_is_counted(few_ca
     assert "pre-trained on résumés" in model.description
 
 
+def test_resumes_that_end_early_are_refused(few_careers: Careers, tmp_path: Path) -> None:
+    few_careers.write(tmp_path / "whole.parquet")
+    data = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(data[: len(data) // 2])
+    settings = SETTINGS.model_copy(update={"pretrain": (tmp_path / "cut.parquet",)})
+    with pytest.raises(LaborLLMError, match=r"cut\.parquet: cannot be read as Parquet"):
+        SequenceModel(settings, tmp_path / "model").fit(few_careers, few_careers)
+
+
 def test_the_published_head_is_normalised_and_says_what_it_lost(few_careers: Careers, tmp_path: Path) -> None:
     model = SequenceModel(SETTINGS.model_copy(update={"published": True}), tmp_path / "model")
     model.fit(few_careers, few_careers)

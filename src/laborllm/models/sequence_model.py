@@ -232,7 +232,9 @@ def _nearest(values: pl.Series, known: np.ndarray) -> np.ndarray:
 
 def _scan(path: Path) -> pl.LazyFrame:
     try:
-        return pl.scan_parquet(path, glob=False)
+        table = pl.scan_parquet(path, glob=False)
+        table.collect_schema()  # opens the file
+        return table
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LaborLLMError(f"{path}: cannot be read as Parquet; write it with `laborllm careers`") from error
 
@@ -254,7 +256,7 @@ def _on_list(resumes: Careers, occupations: Occupations, held_out: bool) -> Care
 
 def _count(path: Path, occupations: Occupations) -> tuple[int, int]:
     """Rows of a file, and those whose occupation is on the list."""
-    codes = Careers.read(path).table["occupation"].cast(pl.String)
+    codes = _scan(path).select(pl.col("occupation").cast(pl.String)).collect()["occupation"]
     return len(codes), int(codes.is_in(list(occupations.codes)).sum())
 
 
