@@ -19,10 +19,10 @@ import machine
 import numpy as np
 import torch
 
-from laborllm.models.career_network import SIZES, CareerNetwork
-from laborllm.models.sequence_model import levels_seen, sequences
-from laborllm.models.sequence_training import nats
-from laborllm.models.sequences import LEVELS, Packed, Sequences
+from laborllm.models.networks.career_network import SIZES, CareerNetwork
+from laborllm.models.networks.sequence_model import levels_seen, sequences
+from laborllm.models.networks.sequence_training import nats
+from laborllm.models.networks.sequences import LEVELS, Packed, Sequences
 from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
 
 ROWS_PER_BATCH = 4000

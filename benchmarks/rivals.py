@@ -32,12 +32,12 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
-from laborllm.models.features import Histories
-from laborllm.models.logit import MultinomialLogit
-from laborllm.models.logit_settings import PUBLISHED, LogitSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.probabilities import Model
-from laborllm.models.terms import Design
+from laborllm.models.regression.features import Histories
+from laborllm.models.regression.logit import MultinomialLogit
+from laborllm.models.regression.logit_settings import PUBLISHED, LogitSettings
+from laborllm.models.regression.terms import Design
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
 from laborllm.survey.tables.career_text import CareerTextSettings, read_career_text

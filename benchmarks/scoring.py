@@ -55,7 +55,7 @@ import psutil
 import torch
 from machine import Text, Work
 
-from laborllm.models.scoring import Scorer
+from laborllm.models.scoring.scorer import Scorer
 
 MAIN_PREFIX = 200
 TOLERANCE = 1e-3

@@ -23,8 +23,8 @@ import peers
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from laborllm.models.precision import to_bfloat16_layers
-from laborllm.models.scoring import Scorer
+from laborllm.models.scoring.precision import to_bfloat16_layers
+from laborllm.models.scoring.scorer import Scorer
 
 MODELS = {"1B": (2048, 16, 32, 8, 8192), "7B": (4096, 32, 32, 32, 11008)}
 """Name -> width, layers, heads, key heads, intermediate width."""

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionSettings
 from laborllm.models.ensemble import EnsembleSettings
-from laborllm.models.language_model_settings import LanguageModelSettings, TrainingSettings
-from laborllm.models.logit_settings import LogitSettings
+from laborllm.models.language.language_model_settings import LanguageModelSettings, TrainingSettings
+from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.models.no_change import NoChangeSettings
-from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
+from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
 from laborllm.survey.nls.nlsy79 import NLSY79Settings

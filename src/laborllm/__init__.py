@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from laborllm.errors import LaborLLMError
     from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
     from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
-    from laborllm.models.choices import score_choices
-    from laborllm.models.logit import MultinomialLogit
-    from laborllm.models.logit_inference import average_marginal_effects, tidy
-    from laborllm.models.logit_settings import LogitSettings
     from laborllm.models.no_change import NoChange
     from laborllm.models.oracle import Oracle, OracleSettings
     from laborllm.models.probabilities import Probabilities
+    from laborllm.models.regression.logit import MultinomialLogit
+    from laborllm.models.regression.logit_inference import average_marginal_effects, tidy
+    from laborllm.models.regression.logit_settings import LogitSettings
+    from laborllm.models.scoring.choices import score_choices
     from laborllm.survey.careers import Careers, split_by_person
     from laborllm.survey.door import careers_from_frame
     from laborllm.survey.exports import export_careers
@@ -47,10 +47,10 @@ _PLACES = {
         "TransitionFrequencies",
         "TransitionSettings",
     ),
-    "laborllm.models.choices": ("score_choices",),
-    "laborllm.models.logit": ("MultinomialLogit",),
-    "laborllm.models.logit_inference": ("average_marginal_effects", "tidy"),
-    "laborllm.models.logit_settings": ("LogitSettings",),
+    "laborllm.models.scoring.choices": ("score_choices",),
+    "laborllm.models.regression.logit": ("MultinomialLogit",),
+    "laborllm.models.regression.logit_inference": ("average_marginal_effects", "tidy"),
+    "laborllm.models.regression.logit_settings": ("LogitSettings",),
     "laborllm.models.no_change": ("NoChange",),
     "laborllm.models.oracle": (
         "Oracle",

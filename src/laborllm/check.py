@@ -1,8 +1,8 @@
 """What a study would read, hold in memory and take, found out without running it."""
 
-from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.logit_settings import LogitSettings
-from laborllm.models.sequence_settings import SequenceSettings
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.networks.sequence_settings import SequenceSettings
+from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.study import Progress, Study, needs_torch, read_careers
 from laborllm.survey.careers import PARTS, Careers
 
@@ -41,7 +41,7 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
     if not isinstance(settings, LanguageModelSettings):
         return [(name, "a second or two")]
     with needs_torch(name):
-        from laborllm.models.estimate import estimate
+        from laborllm.models.language.estimate import estimate
     found = estimate(settings, careers)
     return [
         (f"{name}: parameters", f"{found.parameters:,}"),

@@ -12,12 +12,12 @@ from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
-from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.logit import MultinomialLogit
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.networks.sequence_settings import SequenceSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
-from laborllm.models.sequence_settings import SequenceSettings
+from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.record import Meter, Record, Stage, earlier_record, input_facts, split_facts
 from laborllm.report.page import write_report
 from laborllm.settings import Settings
@@ -191,7 +191,7 @@ class _Run:
         settings = self.study.models[name]
         for scored in settings.of if isinstance(settings, EnsembleSettings) else (name,):
             if isinstance(self.study.models[scored], LanguageModelSettings):
-                from laborllm.models.shards import discard_shards  # needs laborllm[llm]
+                from laborllm.models.scoring.shards import discard_shards  # needs laborllm[llm]
 
                 discard_shards(self.out / "models" / scored)
         self.record.models[name] = {

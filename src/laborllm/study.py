@@ -15,13 +15,13 @@ from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
-from laborllm.models.language_model_settings import LanguageModelSettings
-from laborllm.models.logit import MultinomialLogit
-from laborllm.models.logit_settings import LogitSettings
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.models.no_change import NoChange, NoChangeSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
-from laborllm.models.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
+from laborllm.models.regression.logit import MultinomialLogit
+from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.settings import Settings
 from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
 from laborllm.survey.simulated.world import SimulatedSettings
@@ -146,11 +146,11 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             return Ensemble(members)
         case CareerSettings() | BagOfJobsSettings() | LSTMSettings():
             with needs_torch(name):
-                from laborllm.models.sequence_model import SequenceModel
+                from laborllm.models.networks.sequence_model import SequenceModel
             return SequenceModel(settings, folder, _phases(name, progress))
         case LanguageModelSettings():
             with needs_torch(name):
-                from laborllm.models.language_model import LanguageModel
+                from laborllm.models.language.language_model import LanguageModel
             return LanguageModel(settings, folder, _phases(name, progress))
 
 

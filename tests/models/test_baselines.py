@@ -9,8 +9,8 @@ import pytest
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings, shrunk, transition_counts
-from laborllm.models.features import Histories
 from laborllm.models.oracle import Oracle
+from laborllm.models.regression.features import Histories
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.scratch import train_tokenizer
+from laborllm.models.language.scratch import train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.survey.occupations import occ1990dd
 from laborllm.text.resume import ResumeSettings, write_resumes

@@ -12,8 +12,8 @@ from scipy import sparse
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.models.context_counts import ContextCounts
-from laborllm.models.features import Histories
 from laborllm.models.probabilities import Probabilities
+from laborllm.models.regression.features import Histories
 from laborllm.settings import Settings
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations

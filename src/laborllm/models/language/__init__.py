@@ -1,0 +1,1 @@
+"""Language models of careers: load or make, show, fine-tune, embed, predict."""

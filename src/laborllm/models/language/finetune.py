@@ -1,0 +1,227 @@
+"""Fine-tuning of a causal language model on résumés: the only place where a language model learns.
+
+The loss is the mean negative log-probability of all tokens, each learned once an epoch (LABOR-LLM, fine-tuning). The
+checkpoint that is kept is the one of lowest raw perplexity of the occupations of the validation people, measured by
+the exact scoring that serves the evaluation: nats summed over person-years and divided once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from laborllm.errors import LaborLLMError
+from laborllm.models.language.batches import Batch, batches, tokens_per_batch
+from laborllm.models.language.language_model_settings import TrainingSettings
+from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
+from laborllm.models.training_state import History, TrainingState
+from laborllm.text.titles import TokenizedResume
+
+POOL = 16
+"""Batches are made of résumés of similar length within a random pool of this many batches."""
+
+
+def finetune(
+    model: Any,
+    train: Sequence[TokenizedResume],
+    validation: Callable[[Any], float],
+    *,
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress = no_progress,
+) -> History:
+    """Fine-tune a model in place and leave it at its best checkpoint.
+
+    The state is saved at every evaluation; called again with the same folder after a kill, training goes on there
+    and ends with the same weights as if it had not been interrupted.
+
+    Args:
+        model: a Hugging Face causal language model.
+        train: tokenized résumés of the training people.
+        validation: perplexity of the occupations of the validation people under the model it is given.
+        settings: epochs, learning rate, …
+        folder: where the state is kept while training lasts.
+        seed: seed of the order of people and of dropout.
+        progress: called with (steps done, all steps).
+
+    Raises:
+        LaborLLMError: the loss is not finite; the best checkpoint so far stays in the folder.
+    """
+    run = _Run(model, train, settings, folder, seed)
+    run.resume()
+    dropout = add_dropout(model, settings.dropout)
+    try:
+        while run.step < run.steps and run.history.since_best() < settings.patience:
+            loss = run.leg(progress)
+            perplexity = validation(model)
+            if not math.isfinite(perplexity):
+                raise LaborLLMError(
+                    f"{folder}: the validation perplexity is {perplexity} at step {run.step}; lower "
+                    "training.learning_rate (the best checkpoint so far is kept)"
+                )
+            run.keep(run.history.add(run.step, run.step / run.steps_per_epoch, loss, perplexity))
+    finally:
+        for handle in dropout:
+            handle.remove()
+    run.load_best()
+    return run.history
+
+
+def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int) -> float:
+    """Perplexity of the realised titles: exp(total nats / person-years)."""
+    model.eval()
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        return math.nan
+    return float(np.exp(-Scorer(model).realised(resumes, rows=rows).mean()))
+
+
+def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings) -> float:
+    """Seconds of training a token takes, from two steps; the model's weights change."""
+    run = _Run(model, train, settings, Path(), seed=0)
+    model.train()
+    start, tokens = 0.0, 0
+    for number in range(3):
+        if number == 1:  # the first step warms up
+            start = perf_counter()
+        batch = [train[place % len(train)] for place in range(number * settings.batch, (number + 1) * settings.batch)]
+        _, count = run.update(batch)
+        tokens += count if number else 0
+    return (perf_counter() - start) / tokens
+
+
+def add_dropout(model: Any, rate: float) -> list[Any]:
+    """Drop activations of the embedding, of attention and of feed-forward outputs while the model is in training mode.
+
+    Architectures such as Llama have no dropout of their own and over-fit a survey within a few epochs.
+
+    Returns:
+        Handles whose ``remove()`` takes the dropout away.
+
+    Raises:
+        LaborLLMError: no attention or feed-forward modules are found by name.
+    """
+    if rate == 0:
+        return []
+    blocks = [
+        module for name, module in model.named_modules() if name.endswith((".self_attn", ".attn", ".attention", ".mlp"))
+    ]
+    if not blocks:
+        raise LaborLLMError(
+            f"training.dropout: {type(model).__name__} has no modules named attention or mlp; set dropout = 0"
+        )
+
+    def drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
+        if not module.training:
+            return output
+        if isinstance(output, tuple):
+            return (functional.dropout(output[0], rate), *output[1:])
+        return functional.dropout(output, rate)
+
+    return [module.register_forward_hook(drop) for module in (model.get_input_embeddings(), *blocks)]
+
+
+class _Run(TrainingState):
+    """One training run over résumés."""
+
+    def __init__(
+        self, model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings, folder: Path, seed: int
+    ) -> None:
+        super().__init__(model, _optimizer(model, settings), folder)
+        self.train, self.settings, self.seed = train, settings, seed
+        self.steps_per_epoch = math.ceil(len(train) / settings.batch)
+        self.steps = math.ceil(self.steps_per_epoch * settings.epochs)
+
+    def leg(self, progress: Progress) -> float:
+        """Train up to the next evaluation; mean loss in nats a token."""
+        device = self.model.device
+        self.model.train()
+        total, tokens = 0.0, 0
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            for batch in self._batches_of_leg():
+                loss, count = self.update(batch)
+                total, tokens = total + loss * count, tokens + count
+                progress(self.step, self.steps)
+        return total / tokens
+
+    def _batches_of_leg(self) -> Iterator[list[TokenizedResume]]:
+        epoch, within = divmod(self.step, self.steps_per_epoch)
+        edges = np.linspace(0, self.steps_per_epoch, self.settings.evaluations + 1).round().astype(int)
+        after = min(int(edges[np.searchsorted(edges, within, side="right")]), within + self.steps - self.step)
+        groups = _epoch_batches(self.train, self.settings.batch, np.random.default_rng((self.seed, epoch)))
+        for group in groups[within:after]:
+            yield [self.train[place] for place in group]
+
+    def update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
+        """One step of the optimiser; mean loss and number of tokens learned."""
+        self.optimizer.zero_grad(set_to_none=True)
+        count = sum(len(resume.tokens) - max(1, resume.learned_from) for resume in resumes)
+        loss = 0.0
+        for batch in batches(resumes, tokens_per_batch(self.model), self.model.device):
+            share = self._nats(batch) / count
+            share.backward()
+            loss += share.item()
+        if not math.isfinite(loss):
+            raise LaborLLMError(
+                f"{self.folder}: the loss is {loss} at step {self.step + 1}; lower training.learning_rate "
+                f"(the best checkpoint so far is kept)"
+            )
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * _share_of_peak(self.step, self.steps, self.settings)
+        self.optimizer.step()
+        self.step += 1
+        return loss, count
+
+    def _nats(self, batch: Batch) -> torch.Tensor:
+        """Negative log-probability of the tokens of a batch that are learned, summed."""
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):
+            logits = self.model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits
+        learned = batch.attended.bool()  # (resumes, tokens)
+        for place, resume in enumerate(batch.resumes):
+            learned[place, : resume.learned_from] = False
+        learned = learned[:, 1:]  # (resumes, tokens - 1)
+        return functional.cross_entropy(logits[:, :-1][learned].float(), batch.tokens[:, 1:][learned], reduction="sum")
+
+
+def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    vectors = [parameter for parameter in trained if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
+
+
+def _share_of_peak(step: int, steps: int, settings: TrainingSettings) -> float:
+    """Learning rate at a step as a share of its peak."""
+    warm = settings.warmup * steps
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    left = 1 - (step - warm) / max(1.0, steps - warm)
+    match settings.schedule:
+        case "cosine":
+            return 0.5 * (1 - math.cos(math.pi * left))
+        case "linear":
+            return left
+        case "inverse_sqrt":
+            return math.sqrt((warm + 1) / (step + 1))
+        case "constant":
+            return 1.0
+
+
+def _epoch_batches(resumes: Sequence[TokenizedResume], size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Random batches of résumés of similar length, in random order."""
+    order = rng.permutation(len(resumes))
+    lengths = np.array([len(resume.tokens) for resume in resumes])
+    groups: list[np.ndarray] = []
+    for start in range(0, len(order), POOL * size):
+        pool = order[start : start + POOL * size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        groups += [pool[first : first + size] for first in range(0, len(pool), size)]
+    return [groups[place] for place in rng.permutation(len(groups))]

@@ -1,0 +1,201 @@
+"""A causal language model as a model of careers: loaded or made from scratch, off the shelf or fine-tuned."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from laborllm.errors import LaborLLMError
+from laborllm.files import whole_file, whole_folder
+from laborllm.models.language.finetune import finetune, occupation_perplexity
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.language.loading import load_checkpoint
+from laborllm.models.language.scratch import tiny_llama, train_tokenizer
+from laborllm.models.language.windows import fit_context, lines_without_oldest
+from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.scoring.fingerprint import model_fingerprint
+from laborllm.models.scoring.precision import BFLOAT16, to_bfloat16_layers
+from laborllm.models.scoring.routes import context_length
+from laborllm.models.scoring.scorer import Scorer
+from laborllm.models.scoring.shards import Score, cut_into_shards, score_in_shards
+from laborllm.models.training_state import History, full_disk_as_oserror
+from laborllm.survey.careers import KEYS, Careers
+from laborllm.text.resume import resume_titles, write_resumes
+from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
+
+PhaseProgress = Callable[[str, int, int], None]
+"""Called with (phase, done, total)."""
+
+
+class LanguageModel:
+    """P(next occupation | résumé so far) from a causal language model.
+
+    Args:
+        settings: which model, which use.
+        folder: where the fine-tuned model is kept; a model that is there already is not trained again.
+        progress: called with ("training" or "scoring", done, total).
+
+    Attributes:
+        facts: what the report says of the model.
+    """
+
+    def __init__(
+        self, settings: LanguageModelSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
+    ) -> None:
+        self.settings, self.folder = settings, folder
+        self.training_progress = partial(progress, "training")
+        self.scoring_progress = partial(progress, "scoring")
+        self.facts: dict[str, str | int | float] = {}
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.resumes: ResumeTokenizer
+
+    @property
+    def description(self) -> str:
+        return self._what + ("" if self.settings.arithmetic == "float32" else f" Computed with {BFLOAT16}.")
+
+    @property
+    def _what(self) -> str:
+        if self.settings.scratch:
+            return (
+                "A small Llama-architecture language model, trained from random weights on the training résumés alone; "
+                "frequent titles are one token each, so it hardly sees the words that titles share."
+            )
+        name = Path(str(self.settings.checkpoint)).name
+        if self.settings.use == "off_the_shelf":
+            return f"The language model {name} as it is, never shown a training résumé."
+        return f"The language model {name}, fine-tuned on the training résumés."
+
+    def fit(self, train: Careers, validation: Careers) -> None:
+        """Load or make the model, fine-tune it if the study says so, keep the checkpoint best on validation.
+
+        Raises:
+            LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
+        """
+        finished = self.folder / "training.json"
+        if finished.is_file():
+            titles = resume_titles(train.occupations, self.settings.text)
+            self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
+            record = json.loads(finished.read_text())
+            if record["settings"] != self.settings.learned():
+                raise LaborLLMError(f"{self.folder}: holds a model trained with other settings; choose another folder")
+            self.facts = record["facts"]
+            return
+        self.prepare(train)
+        if self.settings.use == "finetune":
+            tokenized = self.tokenized(train)
+            if self.settings.text.last_rows is None:
+                self.facts["lines learned without their oldest history"] = lines_without_oldest(tokenized, train)
+            self._finetune(tokenized, self.tokenized(validation), len(validation))
+
+    def prepare(self, train: Careers) -> None:
+        """Load or make the model and its tokenizer; check every title."""
+        titles = resume_titles(train.occupations, self.settings.text)
+        if self.settings.scratch:
+            written = write_resumes(train, self.settings.text)
+            tokenizer = train_tokenizer((resume.text for resume in written), titles, self.settings.vocabulary)
+            self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
+        else:
+            self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
+        self._describe()
+
+    def tokenized(self, careers: Careers) -> list[TokenizedResume]:
+        """Résumés as tokens, in windows where a career is longer than the context."""
+        return fit_context(self.resumes, write_resumes(careers, self.settings.text), context_length(self.model))
+
+    def predict(self, careers: Careers) -> Probabilities:
+        """Probabilities of every title, or of the realised one, as the settings say.
+
+        Finished shards of people stay in the folder, so that a killed job goes on there, until ``discard_shards``.
+
+        Raises:
+            LaborLLMError: a title or a line does not fit the tokenizer or the context, or the disk is full.
+        """
+        tokenized = self.tokenized(careers)
+        if self.settings.text.last_rows is None:
+            self.facts["lines predicted without their oldest history"] = lines_without_oldest(tokenized, careers)
+        form = self.settings.probabilities
+        scorer = self._scorer(tokenized)
+        score: Score = scorer.realised
+        if form == "full":
+            score = partial(scorer.titles, tree=TitleTree.of(self.resumes.sequences))
+        shards = score_in_shards(
+            cut_into_shards(tokenized, careers.starts),
+            self.folder,
+            score=score,
+            model=f"{form} {scorer.route} {model_fingerprint(self.model, self.resumes.sequences)}",
+            progress=self.scoring_progress,
+        )
+        rows, occupations = careers.table.select(KEYS), careers.occupations
+        label = BFLOAT16 if scorer.arithmetic == BFLOAT16 else None
+        if form == "realised":
+            realised_raw = np.empty(len(careers))
+            for place, raw in shards:
+                realised_raw[place] = raw
+            return Probabilities(rows, occupations, realised_raw=realised_raw, arithmetic=label)
+        log_probabilities = np.empty((len(careers), len(occupations)), dtype=np.float32)
+        log_mass = np.empty(len(careers))
+        for place, raw in shards:
+            log_probabilities[place], log_mass[place] = normalise(raw)
+        self.facts["mean mass on the closed list"] = round(float(np.exp(log_mass).mean()), 4)
+        return Probabilities(
+            rows, occupations, log_probabilities=log_probabilities, log_mass=log_mass, arithmetic=label
+        )
+
+    def _scorer(self, resumes: Sequence[TokenizedResume]) -> Scorer:
+        if self.settings.arithmetic == "bfloat16" and self.model.dtype == torch.float32:
+            to_bfloat16_layers(self.model)
+        memory = None if self.settings.memory_gib is None else self.settings.memory_gib * 2**30
+        scorer = Scorer(self.model, memory=memory)
+        scorer.check(resumes)
+        self.facts |= {"scored by": scorer.route, "arithmetic": scorer.arithmetic}
+        return scorer
+
+    def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.tokenizer = model.to(device).eval(), tokenizer
+        self.resumes = ResumeTokenizer(tokenizer, titles)
+
+    def _describe(self) -> None:
+        config = self.model.config
+        self.facts |= {
+            "architecture": type(self.model).__name__,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "vocabulary": config.get_text_config().vocab_size,
+            "context (tokens)": context_length(self.model),
+            "tokens a title, line end included": round(float(np.mean([len(s) for s in self.resumes.sequences])), 1),
+        }
+
+    def _finetune(self, train: list[TokenizedResume], validation: list[TokenizedResume], rows: int) -> None:
+        self.facts["tokens of training résumés"] = int(sum(len(resume.tokens) for resume in train))
+        history = finetune(
+            self.model,
+            train,
+            lambda model: occupation_perplexity(model, validation, rows),
+            settings=self.settings.training,
+            folder=self.folder / "training",
+            seed=self.settings.seed,
+            progress=self.training_progress,
+        )
+        self._keep(history)
+
+    def _keep(self, history: History) -> None:
+        best = next(leg for leg in history.legs if leg["step"] == history.best_step)
+        self.facts |= {
+            "epochs until the best checkpoint": round(best["epoch"], 2),
+            "raw validation perplexity of the best checkpoint": round(history.best, 3),
+            "epochs trained": round(history.legs[-1]["epoch"], 2),
+        }
+        with whole_folder(self.folder / "checkpoint") as temporary, full_disk_as_oserror():
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+        record = {"settings": self.settings.learned(), "facts": self.facts, "history": asdict(history)}
+        with whole_file(self.folder / "training.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+        shutil.rmtree(self.folder / "training", ignore_errors=True)

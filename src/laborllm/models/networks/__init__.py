@@ -1,0 +1,1 @@
+"""Networks that read whole careers: CAREER, bag of jobs, LSTM."""

@@ -1,0 +1,1 @@
+"""Multinomial logit and boosting: a history as features, a regression on them."""

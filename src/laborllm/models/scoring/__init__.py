@@ -1,0 +1,1 @@
+"""Exact log-probabilities of titles under a causal language model."""
