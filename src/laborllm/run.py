@@ -165,6 +165,7 @@ class _Run:
         version, careers = self.record.laborllm, self._hashes("careers")
         if isinstance(settings, LanguageModelSettings):
             files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
+            files += pretraining_files(settings)
             return _fingerprint(
                 [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
             )

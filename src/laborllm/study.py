@@ -202,7 +202,7 @@ def input_files(study: Study) -> list[Path]:
 
 def pretraining_files(settings: Settings) -> list[Path]:
     """The careers that a model learns from before it learns from the survey."""
-    return list(settings.pretrain) if isinstance(settings, SequenceSettings) else []
+    return list(settings.pretrain) if isinstance(settings, SequenceSettings | LanguageModelSettings) else []
 
 
 def _from_folder(value: Any, folder: Path) -> Any:

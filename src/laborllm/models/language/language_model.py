@@ -16,6 +16,7 @@ from laborllm.files import whole_file, whole_folder
 from laborllm.models.language.finetune import finetune, occupation_perplexity
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.language.loading import load_checkpoint
+from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.models.language.windows import fit_context, lines_without_oldest
 from laborllm.models.probabilities import Probabilities, normalise
@@ -31,6 +32,7 @@ from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 PhaseProgress = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
+PHASES = ("pre-training", "training")
 
 
 class LanguageModel:
@@ -39,7 +41,7 @@ class LanguageModel:
     Args:
         settings: which model, which use.
         folder: where the fine-tuned model is kept; a model that is there already is not trained again.
-        progress: called with ("training" or "scoring", done, total).
+        progress: called with ("pre-training", "training" or "scoring", done, total).
 
     Attributes:
         facts: what the report says of the model.
@@ -49,12 +51,12 @@ class LanguageModel:
         self, settings: LanguageModelSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
     ) -> None:
         self.settings, self.folder = settings, folder
-        self.training_progress = partial(progress, "training")
-        self.scoring_progress = partial(progress, "scoring")
+        self.progress = progress
         self.facts: dict[str, str | int | float] = {}
         self.model: Any = None
         self.tokenizer: Any = None
         self.resumes: ResumeTokenizer
+        self.corpus: TextCorpus | None = None
 
     @property
     def description(self) -> str:
@@ -63,14 +65,22 @@ class LanguageModel:
     @property
     def _what(self) -> str:
         if self.settings.scratch:
-            return (
-                "A small Llama-architecture language model, trained from random weights on the training résumés alone; "
-                "frequent titles are one token each, so it hardly sees the words that titles share."
-            )
+            return self._from_scratch
         name = Path(str(self.settings.checkpoint)).name
         if self.settings.use == "off_the_shelf":
             return f"The language model {name} as it is, never shown a training résumé."
         return f"The language model {name}, fine-tuned on the training résumés."
+
+    @property
+    def _from_scratch(self) -> str:
+        what = "A small Llama-architecture language model, from random weights"
+        if self.settings.use == "off_the_shelf":
+            return f"{what} trained on résumés and never shown a training person of the survey."
+        how = "pre-trained on résumés, then trained on" if self.settings.pretrain else "trained on"
+        return (
+            f"{what} {how} the training résumés; where frequent titles are one token each it hardly sees the words "
+            "that titles share."
+        )
 
     def fit(self, train: Careers, validation: Careers) -> None:
         """Load or make the model, fine-tune it if the study says so, keep the checkpoint best on validation.
@@ -88,18 +98,23 @@ class LanguageModel:
             self.facts = record["facts"]
             return
         self.prepare(train)
+        history = None if self.corpus is None else self._pretrain(self.corpus)
         if self.settings.use == "finetune":
-            tokenized = self.tokenized(train)
-            if self.settings.text.last_rows is None:
-                self.facts["lines learned without their oldest history"] = lines_without_oldest(tokenized, train)
-            self._finetune(tokenized, self.tokenized(validation), len(validation))
+            history = self._finetune(train, validation)
+        if history is not None:
+            self._keep(history)
 
     def prepare(self, train: Careers) -> None:
         """Load or make the model and its tokenizer; check every title."""
         titles = resume_titles(train.occupations, self.settings.text)
+        if self.settings.pretrain:
+            self.corpus = read_corpus(self.settings.pretrain, self.settings.text)
         if self.settings.scratch:
-            written = write_resumes(train, self.settings.text)
-            tokenizer = train_tokenizer((resume.text for resume in written), titles, self.settings.vocabulary)
+            written, words = write_resumes(train, self.settings.text), titles
+            if self.corpus is not None:
+                written = [*self.corpus.written(), *written]
+                words = tuple(dict.fromkeys([*titles, *self.corpus.titles]))
+            tokenizer = train_tokenizer((resume.text for resume in written), words, self.settings.vocabulary)
             self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
         else:
             self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
@@ -130,7 +145,7 @@ class LanguageModel:
             self.folder,
             score=score,
             model=f"{form} {scorer.route} {model_fingerprint(self.model, self.resumes.sequences)}",
-            progress=self.scoring_progress,
+            progress=partial(self.progress, "scoring"),
         )
         rows, occupations = careers.table.select(KEYS), careers.occupations
         label = BFLOAT16 if scorer.arithmetic == BFLOAT16 else None
@@ -172,30 +187,53 @@ class LanguageModel:
             "tokens a title, line end included": round(float(np.mean([len(s) for s in self.resumes.sequences])), 1),
         }
 
-    def _finetune(self, train: list[TokenizedResume], validation: list[TokenizedResume], rows: int) -> None:
-        self.facts["tokens of training résumés"] = int(sum(len(resume.tokens) for resume in train))
-        history = finetune(
-            self.model,
-            train,
-            lambda model: occupation_perplexity(model, validation, rows),
-            settings=self.settings.training,
-            folder=self.folder / "training",
-            seed=self.settings.seed,
-            progress=self.training_progress,
+    def _pretrain(self, corpus: TextCorpus) -> History:
+        """Learn the text of the corpus; its held-out people choose the weights."""
+        resumes, context = ResumeTokenizer(self.tokenizer, corpus.titles), context_length(self.model)
+        learned, held_out = (
+            fit_context(resumes, written, context) for written in (corpus.written(), corpus.written_held_out())
         )
-        self._keep(history)
+        history = self._learn("pre-training", learned, held_out, len(corpus.held_out))
+        self.facts |= {
+            "people of the résumés learned first": corpus.learned.people,
+            "tokens of the résumés learned first": int(sum(len(resume.tokens) for resume in learned)),
+            "résumé perplexity": round(history.best, 3),
+        }
+        return history
 
-    def _keep(self, history: History) -> None:
+    def _finetune(self, train: Careers, validation: Careers) -> History:
+        """Learn the résumés of the training people; the validation people choose the weights."""
+        tokenized = self.tokenized(train)
+        if self.settings.text.last_rows is None:
+            self.facts["lines learned without their oldest history"] = lines_without_oldest(tokenized, train)
+        self.facts["tokens of training résumés"] = int(sum(len(resume.tokens) for resume in tokenized))
+        history = self._learn("training", tokenized, self.tokenized(validation), len(validation))
         best = next(leg for leg in history.legs if leg["step"] == history.best_step)
         self.facts |= {
             "epochs until the best checkpoint": round(best["epoch"], 2),
             "raw validation perplexity of the best checkpoint": round(history.best, 3),
             "epochs trained": round(history.legs[-1]["epoch"], 2),
         }
+        return history
+
+    def _learn(self, phase: str, learned: list[TokenizedResume], held_out: list[TokenizedResume], rows: int) -> History:
+        return finetune(
+            self.model,
+            learned,
+            lambda model: occupation_perplexity(model, held_out, rows),
+            settings=self.settings.training if phase == "training" else self.settings.pretraining,
+            folder=self.folder / phase,
+            seed=self.settings.seed,
+            progress=partial(self.progress, phase),
+        )
+
+    def _keep(self, history: History) -> None:
+        """Write the checkpoint as it is used, then what is known of it; what a killed training needs goes."""
         with whole_folder(self.folder / "checkpoint") as temporary, full_disk_as_oserror():
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
         record = {"settings": self.settings.learned(), "facts": self.facts, "history": asdict(history)}
         with whole_file(self.folder / "training.json") as temporary:
             temporary.write_text(json.dumps(record, indent=1))
-        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        for phase in PHASES:
+            shutil.rmtree(self.folder / phase, ignore_errors=True)

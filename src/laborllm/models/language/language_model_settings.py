@@ -166,8 +166,9 @@ class LanguageModelSettings(Settings):
     seed: int = Field(default=1, ge=0)
 
     def learned(self) -> dict[str, Any]:
-        """What the fitted model depends on: not where its checkpoint lies, nor in which form it answers."""
-        return self.model_dump(mode="json", exclude={"checkpoint", "probabilities", "arithmetic", "memory_gib"})
+        """What the fitted model depends on: not where its files lie, nor in which form it answers."""
+        elsewhere = {"checkpoint", "pretrain", "probabilities", "arithmetic", "memory_gib"}
+        return self.model_dump(mode="json", exclude=elsewhere)
 
     @model_validator(mode="before")
     @classmethod
