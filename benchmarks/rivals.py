@@ -2,6 +2,7 @@
 
     python benchmarks/rivals.py table --folder FOLDER [--floor NATS.npz] [--json FILE]
     python benchmarks/rivals.py speed [--rows 200000] [--rounds 2] [--json FILE]
+    python benchmarks/rivals.py torch-choice [--rows 10000] [--batch 64] [--rounds 2] [--json FILE]
 
 ``table`` reads careers in CAREER's text format, fits every rival on train, chooses on valid, and gives the perplexity
 of test, first rows included, with the CPU seconds of fitting. ``--floor`` names a file with the log-probabilities of
@@ -13,6 +14,15 @@ features, sparse float32, ready made. Both minimise the negative log-likelihood 
 coefficients; in scikit-learn intercepts are free, here nearly so. One thread; a round is laborllm, scikit-learn,
 laborllm. Costs are CPU seconds of the process; quality is the mean log-likelihood of test people's rows in occupations
 that training has seen.
+
+``torch-choice`` sets one pass over the same rows, features and alternatives against each other: one epoch of
+torch-choice's own training loop (Adam, minibatches, without the likelihood that it computes at the end), the features
+as ``session_`` observables with a coefficient for every item; and one evaluation of laborllm's likelihood with its
+gradient, which is what a step of L-BFGS costs. Both run in float32 on one thread and must agree on the log-likelihood
+of given coefficients. torch-choice is no dependency: run this with the Python of an environment of its own that has
+both, e.g. ``pip install . torch && pip install --no-deps torch-choice && pip install pandas tqdm termcolor``. Its loop
+holds rows x alternatives x features of a batch and copies all features for each batch, so its epoch grows faster than
+the rows; few rows are in its favour.
 """
 
 import argparse
@@ -22,6 +32,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,8 +46,10 @@ from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.probabilities import Model
 from laborllm.models.regression.features import Histories
+from laborllm.models.regression.fitted_stage import stage_form
 from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.models.regression.logit_settings import PUBLISHED, LogitSettings
+from laborllm.models.regression.softmax import Choices, Coefficients
 from laborllm.models.regression.terms import Design
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
@@ -140,6 +153,74 @@ def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
     return [{"way": name, "cpu": middle[name], "cpu_runs": runs[name], "test": quality[name]} for name in runs] + [done]
 
 
+def torch_choice(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """torch-choice's epoch and our evaluation, in turn, on the same rows."""
+    import torch  # ours does not need it here
+
+    torch.set_num_threads(1)
+    choices = published_choices(args.rows)
+    dataset, peer = their_problem(choices, batch_of=len(choices.chosen))
+    weights = Coefficients(np.random.default_rng(0).normal(scale=0.1, size=choices.shape), np.zeros(0))
+    with torch.no_grad():
+        next(iter(peer.parameters())).copy_(torch.from_numpy(weights.by_outcome.T))
+    batches = {"batch_size": args.batch, "num_workers": 0}
+    theirs = -peer._compute_dataset_log_likelihood(dataset, **batches, device="cpu")
+    ours, _ = choices.loss(weights)
+    if abs(ours / theirs - 1) > 1e-4:
+        raise SystemExit(f"the two likelihoods differ: {ours} and {theirs} nats; they are not the same problem")
+    print(f"{choices.features.shape} features, {choices.shape[1]} alternatives; {ours:.1f} and {theirs:.1f} nats")
+
+    def epoch() -> None:
+        peer._fit_with_torch_backend(
+            dataset_train=dataset, dataset_val=None, dataset_test=None, **batches, learning_rate=0.01, num_epochs=1,
+            model_optimizer="Adam", report_frequency=None, device_hint="cpu",
+        )  # fmt: skip
+
+    runs: dict[str, list[float]] = {"laborllm": [], "torch-choice": []}
+    with torch.no_grad():  # what its loop adds at the end
+        last = cpu_seconds(lambda: peer._compute_dataset_log_likelihood(dataset, **batches, device="cpu"))
+    for _ in range(args.rounds):
+        runs["laborllm"].append(cpu_seconds(lambda: choices.loss(weights)))
+        runs["torch-choice"].append(cpu_seconds(epoch) - last)
+        runs["laborllm"].append(cpu_seconds(lambda: choices.loss(weights)))
+    middle = {name: statistics.median(each) for name, each in runs.items()}
+    print(
+        f"{middle}: torch-choice takes {middle['torch-choice'] / middle['laborllm']:.1f} times the CPU time of a pass"
+    )
+    return [{"way": name, "cpu": middle[name], "cpu_runs": runs[name]} for name in runs]
+
+
+def published_choices(rows: int) -> Choices:
+    """The published regression's features and choices of simulated careers, without a variable of the alternatives."""
+    careers = simulate(SimulatedSettings(people=round(rows / ROWS_A_PERSON * 1.1) + 1, occupations=JOBS, seed=3))
+    settings = LogitSettings(terms=PUBLISHED, similarity=(), stages=1)
+    form = stage_form(settings, "all", Histories(careers))
+    choices, _ = form.choices(Histories(careers), rows=np.arange(rows))
+    return replace(choices, offset=np.zeros_like(choices.offset))
+
+
+def their_problem(choices: Choices, batch_of: int) -> tuple[Any, Any]:
+    """The same rows as torch-choice wants them: every feature of a session, a coefficient for every item."""
+    import torch
+    from torch_choice.data import ChoiceDataset
+    from torch_choice.model import ConditionalLogitModel
+
+    dataset = ChoiceDataset(
+        item_index=torch.from_numpy(choices.chosen.astype(np.int64)),
+        session_index=torch.arange(batch_of),
+        num_items=choices.shape[1],
+        num_sessions=batch_of,
+        session_x=torch.from_numpy(choices.features.toarray()),
+    )
+    model = ConditionalLogitModel(
+        coef_variation_dict={"session_x": "item-full"},
+        num_param_dict={"session_x": choices.shape[0]},
+        num_items=choices.shape[1],
+        weight_initialization="zero",
+    )
+    return dataset, model
+
+
 def cpu_seconds(call: Callable[[], object]) -> float:
     """CPU seconds of the process while a call runs."""
     before = time.process_time()
@@ -160,17 +241,28 @@ def arguments() -> argparse.Namespace:
     fast.add_argument("--rows", type=int, default=200_000)
     fast.add_argument("--rounds", type=int, default=2)
     fast.add_argument("--max-iter", type=int, default=100, help="of scikit-learn; 100 is its default")
-    for each in (wide, fast):
+    peer = ways.add_parser("torch-choice")
+    peer.add_argument("--rows", type=int, default=10_000)
+    peer.add_argument("--batch", type=int, default=64, help="rows of torch-choice's minibatches")
+    peer.add_argument("--rounds", type=int, default=2)
+    for each in (wide, fast, peer):
         each.add_argument("--json", type=Path, default=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run one of the two and write it."""
+    """Run one of the three and write it."""
     args = arguments()
     with threadpool_limits(1):
-        lines = table(args) if args.way == "table" else speed(args)
-    software = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "polars")}
+        lines = {"table": table, "speed": speed, "torch-choice": torch_choice}[args.way](args)
+    used = (
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "polars",
+        *(["torch", "torch-choice"] if args.way == "torch-choice" else []),
+    )
+    software = {name: version(name) for name in used}
     machine = {"machine": platform.machine(), "system": platform.platform(), "threads": 1} | software
     if args.json is not None:
         settings = {name: str(value) for name, value in vars(args).items()}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from errno import ENOSPC
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from laborllm.files import whole_folder
+
+CURRENT, BEST, MOMENTS = "current.safetensors", "best.safetensors", "optimizer.safetensors"
 
 
 @dataclass
@@ -25,11 +28,13 @@ class History:
             evaluation) and validation perplexity of the occupations.
         best: lowest validation perplexity.
         best_step: the step at which it was reached.
+        how: how it was trained, in words, where there is something to say.
     """
 
     legs: list[dict[str, float]] = field(default_factory=list)
     best: float = math.inf
     best_step: int = 0
+    how: str = ""
 
     def add(self, step: int, epoch: float, loss: float, perplexity: float) -> bool:
         """Note an evaluation; whether it is a new best."""
@@ -45,7 +50,9 @@ class History:
 
 
 class TrainingState:
-    """Model, optimiser, step and history of one run, and the best weights so far.
+    """Model, optimiser, step and history of one run, and the best weights so far, which lie on disk alone.
+
+    What is not trained is neither saved nor restored, so that the state of adapters is as small as they are.
 
     Args:
         model: any torch module.
@@ -57,23 +64,13 @@ class TrainingState:
         self.model, self.optimizer, self.folder = model, optimizer, folder
         self.step = 0
         self.history = History()
-        self.best: dict[str, torch.Tensor] = {}  # the first evaluation is a best one
 
     def keep(self, improved: bool) -> None:
         """Save the state of the run, and the weights as the best if they are."""
-        current = _copy(self.model)
-        if improved:
-            self.best = current
-        names = _names(self.model)
         with whole_folder(self.folder) as temporary, full_disk_as_oserror():
-            save_file(self.best, temporary / "best.safetensors")
-            save_file(current, temporary / "current.safetensors")
-            moments = {
-                f"{names[parameter]}/{key}": value
-                for parameter, state in self.optimizer.state.items()
-                for key, value in state.items()
-            }
-            save_file(moments, temporary / "optimizer.safetensors")
+            save_file(_on_processor(_trained(self.model)), temporary / CURRENT)
+            copyfile(temporary / CURRENT if improved else self.folder / BEST, temporary / BEST)
+            save_file(_on_processor(self._moments()), temporary / MOMENTS)
             state = {"step": self.step, "history": asdict(self.history)}
             (temporary / "state.json").write_text(json.dumps(state, indent=1))
 
@@ -83,20 +80,33 @@ class TrainingState:
             return
         state = json.loads((self.folder / "state.json").read_text())
         self.step, self.history = state["step"], History(**state["history"])
-        self.best = load_file(self.folder / "best.safetensors")
-        _restore(self.model, load_file(self.folder / "current.safetensors"))
-        moments = load_file(self.folder / "optimizer.safetensors")
-        for parameter, name in _names(self.model).items():
-            keys = [key for key in moments if key.rpartition("/")[0] == name]
-            state = {key.rpartition("/")[2]: moments[key] for key in keys}
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-            }
+        _restore(self.model, load_file(self.folder / CURRENT))
+        moments = load_file(self.folder / MOMENTS)
+        by_name: dict[str, dict[str, torch.Tensor]] = {}
+        for key, value in moments.items():
+            name, _, moment = key.rpartition("/")
+            by_name.setdefault(name, {})[moment] = value
+        saved = self.optimizer.state_dict()
+        places = {place: name for place, name in enumerate(self._names()) if name in by_name}
+        saved["state"] = {place: by_name[name] for place, name in places.items()}
+        self.optimizer.load_state_dict(saved)
 
     def load_best(self) -> None:
         """Put the best weights into the model."""
-        _restore(self.model, self.best)
+        _restore(self.model, load_file(self.folder / BEST))
         self.model.eval()
+
+    def _names(self) -> list[str]:
+        """Names of what the optimiser trains, in its order."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return [names[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """What the optimiser remembers of each parameter."""
+        states = self.optimizer.state_dict()["state"]
+        return {
+            f"{self._names()[place]}/{key}": value for place, state in states.items() for key, value in state.items()
+        }
 
 
 @contextmanager
@@ -108,15 +118,18 @@ def full_disk_as_oserror() -> Iterator[None]:
         raise OSError(ENOSPC, str(error)) from error
 
 
-def _names(model: Any) -> dict[torch.Tensor, str]:
-    return {parameter: name for name, parameter in model.named_parameters()}
+def _trained(model: Any) -> dict[str, torch.Tensor]:
+    """The weights that are trained, by name."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _copy(model: Any) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone().cpu() for name, parameter in model.named_parameters()}
+def _on_processor(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same in the memory of the processor, where no copy takes a GPU's."""
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def _restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
     for name, parameter in model.named_parameters():
-        parameter.copy_(weights[name])
+        if parameter.requires_grad:
+            parameter.copy_(weights[name])

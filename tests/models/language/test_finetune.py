@@ -144,7 +144,7 @@ def test_one_step_does_not_depend_on_how_the_batch_is_cut(
     start = {name: value.clone() for name, value in model.state_dict().items()}
     whole = train(model, tokenized, tmp_path / "a", dropout=0.0)
     model.load_state_dict(start)
-    monkeypatch.setattr("laborllm.models.language.batches.TOKENS_PER_BATCH", 1)
+    monkeypatch.setattr("laborllm.models.language.resume_loss.TOKENS_PER_PACK", {"cpu": 1})
     pieces = train(model, tokenized, tmp_path / "b", dropout=0.0)
     for one, other in zip(whole.legs, pieces.legs, strict=True):
         assert one["training_loss"] == pytest.approx(other["training_loss"], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Résumés side by side, padded on the right: how a Hugging Face forward takes several at once."""
+"""Which résumés go through a model together, and how a Hugging Face forward takes them: padded on the right."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,18 +29,24 @@ class Batch:
     attended: torch.Tensor
 
 
-def batches(resumes: Sequence[TokenizedResume], tokens_per_batch: int, device: torch.device) -> Iterator[Batch]:
-    """Résumés of similar length together, at most ``tokens_per_batch`` tokens with padding (one résumé at least)."""
-    order = sorted(range(len(resumes)), key=lambda place: len(resumes[place].tokens))
+def groups(resumes: Sequence[TokenizedResume], most: int, *, packed: bool) -> Iterator[list[TokenizedResume]]:
+    """Résumés of similar length together, at most ``most`` tokens with their padding (one résumé at least).
+
+    Args:
+        resumes: in any order.
+        most: tokens that go through the model together.
+        packed: résumés stand one after the other and there is no padding.
+    """
     group: list[TokenizedResume] = []
-    for place in order:
-        resume = resumes[place]
-        if group and (len(group) + 1) * len(resume.tokens) > tokens_per_batch:
-            yield padded(group, device)
-            group = []
+    tokens = 0
+    for resume in sorted(resumes, key=lambda resume: len(resume.tokens)):
+        tokens = tokens + len(resume.tokens) if packed else (len(group) + 1) * len(resume.tokens)
+        if group and tokens > most:
+            yield group
+            group, tokens = [], len(resume.tokens)
         group.append(resume)
     if group:
-        yield padded(group, device)
+        yield group
 
 
 def padded(resumes: Sequence[TokenizedResume], device: torch.device) -> Batch:

@@ -1,10 +1,13 @@
 """Fine-tuning of a causal language model on résumés: the only place where a language model learns.
 
-The loss is the mean negative log-probability of all tokens, each learned once an epoch (LABOR-LLM, fine-tuning). The
-checkpoint that is kept is the one of lowest raw perplexity of the occupations of the validation people, measured by
-the exact scoring that serves the evaluation: nats summed over person-years and divided once.
+The loss is the mean negative log-probability of all tokens, each learned once an epoch (LABOR-LLM, fine-tuning), or of
+the titles' tokens alone. A step of the optimiser takes the mean over all its tokens, however they are cut into packs
+(``resume_loss.py``); weights, gradients and moments are float32 in every precision. The checkpoint that is kept is the
+one of lowest raw perplexity of the occupations of the validation people, measured by the exact scoring that serves the
+evaluation: nats summed over person-years and divided once.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,11 +19,15 @@ import torch
 from torch.nn import functional
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.batches import Batch, batches, tokens_per_batch
+from laborllm.models.language.batches import groups
 from laborllm.models.language.language_model_settings import TrainingSettings
+from laborllm.models.language.packing import learned_tokens
+from laborllm.models.language.resume_loss import ResumeLoss
 from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
 from laborllm.models.training_state import History, TrainingState
 from laborllm.text.titles import TokenizedResume
+
+logger = logging.getLogger(__name__)
 
 POOL = 16
 """Batches are made of résumés of similar length within a random pool of this many batches."""
@@ -42,7 +49,7 @@ def finetune(
     and ends with the same weights as if it had not been interrupted.
 
     Args:
-        model: a Hugging Face causal language model.
+        model: a Hugging Face causal language model; with adapters (``adapters.py``) they alone are trained.
         train: tokenized résumés of the training people.
         validation: perplexity of the occupations of the validation people under the model it is given.
         settings: epochs, learning rate, …
@@ -51,10 +58,12 @@ def finetune(
         progress: called with (steps done, all steps).
 
     Raises:
-        LaborLLMError: the loss is not finite; the best checkpoint so far stays in the folder.
+        LaborLLMError: the loss is not finite, or memory does not suffice for one résumé; the best checkpoint so far
+            stays in the folder.
     """
     run = _Run(model, train, settings, folder, seed)
     run.resume()
+    run.history.how = run.loss.how
     dropout = add_dropout(model, settings.dropout)
     try:
         while run.step < run.steps and run.history.since_best() < settings.patience:
@@ -90,7 +99,8 @@ def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: Train
         if number == 1:  # the first step warms up
             start = perf_counter()
         batch = [train[place % len(train)] for place in range(number * settings.batch, (number + 1) * settings.batch)]
-        _, count = run.update(batch)
+        with run.loss.ready():
+            count = run.update(batch)[1]
         tokens += count if number else 0
     return (perf_counter() - start) / tokens
 
@@ -134,15 +144,18 @@ class _Run(TrainingState):
     ) -> None:
         super().__init__(model, _optimizer(model, settings), folder)
         self.train, self.settings, self.seed = train, settings, seed
+        self.loss = ResumeLoss(model, settings)
+        self.loss.choose(train)
+        self.tokens_at_once = self.loss.tokens_at_once
         self.steps_per_epoch = math.ceil(len(train) / settings.batch)
         self.steps = math.ceil(self.steps_per_epoch * settings.epochs)
 
     def leg(self, progress: Progress) -> float:
         """Train up to the next evaluation; mean loss in nats a token."""
-        device = self.model.device
+        device = self.loss.device
         self.model.train()
         total, tokens = 0.0, 0
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), self.loss.ready():
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             for batch in self._batches_of_leg():
                 loss, count = self.update(batch)
@@ -154,19 +167,14 @@ class _Run(TrainingState):
         epoch, within = divmod(self.step, self.steps_per_epoch)
         edges = np.linspace(0, self.steps_per_epoch, self.settings.evaluations + 1).round().astype(int)
         after = min(int(edges[np.searchsorted(edges, within, side="right")]), within + self.steps - self.step)
-        groups = _epoch_batches(self.train, self.settings.batch, np.random.default_rng((self.seed, epoch)))
-        for group in groups[within:after]:
+        places = _epoch_batches(self.train, self.settings.batch, np.random.default_rng((self.seed, epoch)))
+        for group in places[within:after]:
             yield [self.train[place] for place in group]
 
     def update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
         """One step of the optimiser; mean loss and number of tokens learned."""
-        self.optimizer.zero_grad(set_to_none=True)
-        count = sum(len(resume.tokens) - max(1, resume.learned_from) for resume in resumes)
-        loss = 0.0
-        for batch in batches(resumes, tokens_per_batch(self.model), self.model.device):
-            share = self._nats(batch) / count
-            share.backward()
-            loss += share.item()
+        count = sum(len(learned_tokens(resume, self.settings.loss)) for resume in resumes)
+        loss = self._gradients(resumes, count)
         if not math.isfinite(loss):
             raise LaborLLMError(
                 f"{self.folder}: the loss is {loss} at step {self.step + 1}; lower training.learning_rate "
@@ -174,31 +182,68 @@ class _Run(TrainingState):
             )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _share_of_peak(self.step, self.steps, self.settings)
+            group["lr"] = self.settings.learning_rate * share_of_peak(self.step, self.steps, self.settings)
         self.optimizer.step()
         self.step += 1
         return loss, count
 
-    def _nats(self, batch: Batch) -> torch.Tensor:
-        """Negative log-probability of the tokens of a batch that are learned, summed."""
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.model.device.type == "cuda"):
-            logits = self.model(input_ids=batch.tokens, attention_mask=batch.attended, use_cache=False).logits
-        learned = batch.attended.bool()  # (resumes, tokens)
-        for place, resume in enumerate(batch.resumes):
-            learned[place, : resume.learned_from] = False
-        learned = learned[:, 1:]  # (resumes, tokens - 1)
-        return functional.cross_entropy(logits[:, :-1][learned].float(), batch.tokens[:, 1:][learned], reduction="sum")
+    def _gradients(self, resumes: list[TokenizedResume], count: int) -> float:
+        """Gradients of the mean loss over ``count`` tokens, of which these résumés have a share; that share, nats."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._accumulate(resumes, count)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _lacks_memory(error):
+                    raise
+                largest = self._largest(resumes, error)
+            self._halve(largest)  # when what the failed pack held is free again
+
+    def _accumulate(self, resumes: list[TokenizedResume], count: int) -> float:
+        total = torch.zeros((), device=self.loss.device)
+        for group in groups(resumes, self.tokens_at_once, packed=self.loss.packed):
+            share = self.loss(group) / count
+            share.backward()
+            total += share.detach()
+        return total.item()
+
+    def _largest(self, resumes: list[TokenizedResume], error: RuntimeError) -> int:
+        """Tokens of the largest pack that can still be halved."""
+        cut = [each for each in groups(resumes, self.tokens_at_once, packed=self.loss.packed) if len(each) > 1]
+        if not cut:
+            raise LaborLLMError(
+                f"not enough memory to train on one résumé of {max(len(each.tokens) for each in resumes)} tokens; set "
+                'training.checkpointing = true, method = "lora", or text.last_rows to shorten the résumés'
+            ) from error
+        return max(sum(len(resume.tokens) for resume in each) for each in cut)
+
+    def _halve(self, largest: int) -> None:
+        """Smaller packs from now on; the step begins again, since some gradients are there already."""
+        if self.tokens_at_once == self.loss.tokens_at_once:
+            logger.warning(
+                "not enough memory for %d tokens at once: steps are cut into smaller packs, which changes no result",
+                largest,
+            )
+        self.tokens_at_once = largest // 2
+        if self.loss.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Whether this is how torch says that memory does not suffice, on a GPU or a processor."""
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     vectors = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
+    parts = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(parts, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def _share_of_peak(step: int, steps: int, settings: TrainingSettings) -> float:
+def share_of_peak(step: int, steps: int, settings: TrainingSettings) -> float:
     """Learning rate at a step as a share of its peak."""
     warm = settings.warmup * steps
     if step < warm:
@@ -219,9 +264,9 @@ def _epoch_batches(resumes: Sequence[TokenizedResume], size: int, rng: np.random
     """Random batches of résumés of similar length, in random order."""
     order = rng.permutation(len(resumes))
     lengths = np.array([len(resume.tokens) for resume in resumes])
-    groups: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     for start in range(0, len(order), POOL * size):
         pool = order[start : start + POOL * size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
-        groups += [pool[first : first + size] for first in range(0, len(pool), size)]
-    return [groups[place] for place in rng.permutation(len(groups))]
+        places += [pool[first : first + size] for first in range(0, len(pool), size)]
+    return [places[place] for place in rng.permutation(len(places))]

@@ -1,49 +1,88 @@
 """Résumés as tokens that fit a model's context: the oldest rows leave, the header stays."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import Resume, shorten
-from laborllm.text.titles import ResumeTokenizer, TokenizedResume
+from laborllm.text.titles import TokenizedResume
 
 
-def fit_context(resumes: ResumeTokenizer, written: Sequence[Resume], context: int) -> list[TokenizedResume]:
+class Encoder(Protocol):
+    """Makes tokens of résumés, as they stand alone or behind something else."""
+
+    @property
+    def sequences(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each title."""
+
+    def encode(self, resumes: Sequence[Resume]) -> list[TokenizedResume]:
+        """Tokens of each résumé."""
+
+
+def fit_context(encoder: Encoder, written: Sequence[Resume], context: int, *, ahead: int = 0) -> list[TokenizedResume]:
     """Tokens of résumés, in windows where a career is longer than the model's context.
 
     The oldest rows leave and the header stays; room is kept for the longest title behind every prefix.
 
+    Args:
+        encoder: makes the tokens.
+        written: the résumés.
+        context: number of tokens that the model sees at once.
+        ahead: how many of them stand before every résumé: a prompt's.
+
     Raises:
         LaborLLMError: not even one line fits.
     """
-    room = context - max(len(sequence) for sequence in resumes.sequences)
+    room = context - ahead - longest_title(encoder)
     fitting: list[TokenizedResume] = []
     waiting = list(written)
     while waiting:
         longer: list[Resume] = []
-        for resume, tokenized in zip(waiting, resumes.encode(waiting), strict=True):
+        for resume, tokenized in zip(waiting, encoder.encode(waiting), strict=True):
             if len(tokenized.tokens) <= room:
                 fitting.append(tokenized)
             elif len(resume.rows) == 1:
-                raise LaborLLMError(
-                    f"a résumé's header and one line take {len(tokenized.tokens)} tokens, but the model's context is "
-                    f"{context}; choose a checkpoint with a longer context or drop covariates from the text"
-                )
+                raise LaborLLMError(_too_long(len(tokenized.tokens), context, ahead, longest_title(encoder)))
             else:
                 longer += shorten(resume, _lines_that_fit(tokenized, room))
         waiting = longer
     return fitting
 
 
-def _lines_that_fit(tokenized: TokenizedResume, room: int) -> int:
-    """The largest number of lines of which every window fits with the header; at least one, fewer than there are."""
+def longest_title(encoder: Encoder) -> int:
+    """Tokens of the longest title, line end included."""
+    return max(len(sequence) for sequence in encoder.sequences)
+
+
+def tokens_of_lines(tokenized: TokenizedResume, lines: int) -> int:
+    """Tokens of a résumé's header and any so many lines that follow one another, at most."""
+    lines = min(lines, len(tokenized.rows))
     closing = len(tokenized.tokens) - int(tokenized.ends[-1])
     before = np.append(tokenized.cuts[0], tokenized.ends[:-1])  # (lines,): up to each start, or a few more
+    longest = (tokenized.ends[lines - 1 :] - before[: len(before) - lines + 1]).max()
+    return int(tokenized.cuts[0]) + int(longest) + closing
+
+
+def _too_long(tokens: int, context: int, ahead: int, title: int) -> str:
+    if not ahead:
+        return (
+            f"a résumé's header and one line take {tokens} tokens, but the model's context is "
+            f"{context}; choose a checkpoint with a longer context or drop covariates from the text"
+        )
+    return (
+        f"a prompt of {ahead} tokens, a résumé's header and one line of {tokens} and a title of {title} do not fit "
+        f"the model's context of {context}; choose a checkpoint with a longer context, or leave out title_list, "
+        "examples or covariates of the text"
+    )
+
+
+def _lines_that_fit(tokenized: TokenizedResume, room: int) -> int:
+    """The largest number of lines of which every window fits with the header; at least one, fewer than there are."""
     for lines in range(len(tokenized.rows) - 1, 1, -1):
-        longest = (tokenized.ends[lines - 1 :] - before[: len(before) - lines + 1]).max()
-        if int(tokenized.cuts[0]) + int(longest) + closing <= room:
+        if tokens_of_lines(tokenized, lines) <= room:
             return lines
     return 1
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laborllm.models.networks.sequences import Network, Packed, RowEmbedding
+from laborllm.models.networks.bins import in_bins
+from laborllm.models.networks.dropout import dropout
+from laborllm.models.networks.sequences import LinearHead, Packed, RowEmbedding
 from laborllm.models.networks.two_stage import PUBLISHED_SYMBOLS
 
 
@@ -25,7 +27,7 @@ class Shape:
 SIZES = {"small": Shape(4, 64, 2, 256), "paper": Shape(12, 192, 3, 768)}
 
 
-class CareerNetwork(Network):
+class CareerNetwork(LinearHead):
     """Input in a row: the previous job, the place in the sequence, the row's own year and education, fixed covariates.
 
     x = sqrt(width) E_job[previous] + sinusoid(place) + sum over covariates of E[level]; pre-norm layers; one output for
@@ -43,20 +45,23 @@ class CareerNetwork(Network):
         self, shape: Shape, occupations: int, levels: Sequence[int], *, dropout: float = 0.0, published: bool = False
     ) -> None:
         super().__init__(occupations, published)
-        self.dropout = dropout
+        self.dropout, self.heads = dropout, shape.heads
         self.rows = RowEmbedding(shape.width, occupations, levels)
         self.layers = nn.ModuleList(_Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, eps=1e-5)
         self.output = nn.Linear(shape.width, (PUBLISHED_SYMBOLS if published else 0) + occupations + 1, bias=False)
         nn.init.normal_(self.output.weight, std=shape.width**-0.5)
 
-    def forward(self, packed: Packed) -> torch.Tensor:
-        """Outputs of the two-stage head, shape (rows, classes + 1)."""
+    def states(self, packed: Packed) -> torch.Tensor:
+        """What the head reads, shape (rows, width)."""
+        bins = in_bins(packed.blocks, packed.previous.device)
         x = self.rows(packed)
-        x = functional.dropout(x + _sinusoids(packed, x.shape[1]), self.dropout, self.training)
+        x = x[bins.row] + _sinusoids(bins.sees.shape[1], x.shape[1], x.device)[bins.number]  # (bins * size, width)
+        x = dropout(x, self.dropout, self.training)
+        sees = bins.sees.repeat_interleave(self.heads, 0)  # (bins * heads, size, size)
         for layer in self.layers:
-            x = layer(x, packed)
-        return self.output(self.norm(x))
+            x = layer(x, sees)
+        return self.norm(x[bins.place])
 
 
 class _Layer(nn.Module):
@@ -75,29 +80,32 @@ class _Layer(nn.Module):
             nn.init.xavier_uniform_(linear.weight, gain=2**-0.5 if linear is self.query_key_value else 1.0)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: torch.Tensor, packed: Packed) -> torch.Tensor:
-        """Shape (rows, width) -> (rows, width)."""
-        query_key_value = self.query_key_value(self.attention_norm(x))
-        mixed = [
-            self._attend(part.view(people, length, 3, self.heads, -1)).reshape(people * length, -1)
-            for part, (people, length) in zip(query_key_value.split(packed.sizes), packed.blocks, strict=True)
-        ]
-        x = x + functional.dropout(self.attention_out(torch.cat(mixed)), self.dropout, self.training)
+    def forward(self, x: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
+        """Shape (bins * size, width) -> the same.
+
+        Args:
+            x: careers in bins.
+            sees: 0 where a place sees another, else -inf, once for each head, shape (bins * heads, size, size).
+        """
+        mixed = self._attend(self.query_key_value(self.attention_norm(x)), sees)
+        x = x + dropout(self.attention_out(mixed), self.dropout, self.training)
         inside = functional.gelu(self.feed_forward_in(self.feed_forward_norm(x)))
-        return x + functional.dropout(self.feed_forward_out(inside), self.dropout, self.training)
+        return x + dropout(self.feed_forward_out(inside), self.dropout, self.training)
 
-    def _attend(self, part: torch.Tensor) -> torch.Tensor:
-        """Causal attention inside each person, shape (people, length, 3, heads, head width) -> without the 3."""
-        query, key, value = part.permute(2, 0, 3, 1, 4)  # each (people, heads, length, head width)
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-        return mixed.transpose(1, 2)
+    def _attend(self, query_key_value: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
+        """Attention inside each career, shape (bins * size, 3 * width) -> (bins * size, width)."""
+        bins, size = sees.shape[0] // self.heads, sees.shape[1]
+        parts = query_key_value.view(bins, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.reshape(3, bins * self.heads, size, -1)  # each (bins * heads, size, head width)
+        scores = torch.baddbmm(sees, query, key.transpose(1, 2), alpha=query.shape[2] ** -0.5)
+        weights = dropout(scores.softmax(2), self.dropout, self.training)  # (bins * heads, size, size)
+        mixed = torch.bmm(weights, value).view(bins, self.heads, size, -1)
+        return mixed.transpose(1, 2).reshape(bins * size, -1)
 
 
-def _sinusoids(packed: Packed, width: int) -> torch.Tensor:
-    """Sines, then cosines, of the place in the sequence plus two, shape (rows, width) (method, section 5)."""
-    device, half = packed.previous.device, width // 2
+def _sinusoids(length: int, width: int, device: torch.device) -> torch.Tensor:
+    """Sines, then cosines, of the place in the sequence plus two, shape (length, width) (method, section 5)."""
+    half = width // 2
     rates = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / (half - 1)))
-    place = torch.cat([torch.arange(length, device=device).repeat(people) for people, length in packed.blocks])
-    angles = (place + 2)[:, None] * rates  # (rows, half)
+    angles = (torch.arange(length, device=device) + 2)[:, None] * rates  # (length, half)
     return torch.cat([angles.sin(), angles.cos()], dim=1)

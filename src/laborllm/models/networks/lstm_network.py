@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from laborllm.models.networks.sequences import Network, Packed, RowEmbedding
+from laborllm.models.networks.dropout import dropout
+from laborllm.models.networks.sequences import LinearHead, Packed, RowEmbedding
 
 
-class LSTMNetwork(Network):
+class LSTMNetwork(LinearHead):
     """The sum of embeddings that CAREER reads, an LSTM along each career, two-stage head.
 
     Args:
@@ -27,12 +27,11 @@ class LSTMNetwork(Network):
         self.recurrent = nn.LSTM(width, width, layers, batch_first=True)
         self.output = nn.Linear(width, occupations + 1)
 
-    def forward(self, packed: Packed) -> torch.Tensor:
-        """Outputs of the two-stage head, shape (rows, occupations + 1)."""
-        x = functional.dropout(self.rows(packed), self.dropout, self.training)
+    def states(self, packed: Packed) -> torch.Tensor:
+        """What the head reads, shape (rows, width)."""
+        x = dropout(self.rows(packed), self.dropout, self.training)
         states = [
             self.recurrent(part.view(people, length, -1))[0].reshape(people * length, -1)
             for part, (people, length) in zip(x.split(packed.sizes), packed.blocks, strict=True)
         ]
-        state = functional.dropout(torch.cat(states), self.dropout, self.training)
-        return self.output(state)
+        return dropout(torch.cat(states), self.dropout, self.training)

@@ -10,8 +10,14 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.networks.sequence_settings import SequenceTraining
-from laborllm.models.networks.sequences import Network, Packed, Sequences, thinned
-from laborllm.models.networks.two_stage import PUBLISHED_SYMBOLS, as_published, two_stage, two_stage_nats
+from laborllm.models.networks.sequences import LinearHead, Network, Packed, Sequences, thinned
+from laborllm.models.networks.two_stage import (
+    PUBLISHED_SYMBOLS,
+    as_published,
+    nats_from_states,
+    two_stage,
+    two_stage_nats,
+)
 from laborllm.models.training_state import History, TrainingState
 
 Shard = Callable[[], Sequences]
@@ -48,7 +54,11 @@ def learn(
         LaborLLMError: the loss is not finite; the best weights so far stay in the folder.
     """
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=settings.weight_decay,
+        fused=network.device.type == "cpu",
     )
     state = TrainingState(network, optimizer, folder)
     state.resume()
@@ -97,6 +107,8 @@ def every_occupation(network: Network, packed: Packed) -> torch.Tensor:
 
 def nats(network: Network, packed: Packed) -> torch.Tensor:
     """Negative log-probability of the realised occupations of a packed batch, shape (rows,)."""
+    if isinstance(network, LinearHead) and not network.published:
+        return nats_from_states(network.states(packed), network.output, packed.previous, packed.occupation)
     outputs = network(packed)
     if not network.published:
         return two_stage_nats(outputs, packed.previous, packed.occupation)

@@ -129,6 +129,20 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
 
+class LinearHead(Network):
+    """A network whose outputs are linear in ``states``, which a subclass computes; ``output`` is that layer."""
+
+    output: nn.Linear
+
+    def states(self, packed: Packed) -> torch.Tensor:
+        """What the head reads, shape (rows, width)."""
+        raise NotImplementedError
+
+    def forward(self, packed: Packed) -> torch.Tensor:
+        """Outputs of the two-stage head, shape (rows, classes + 1)."""
+        return self.output(self.states(packed))
+
+
 class RowEmbedding(nn.Module):
     """sqrt(width) E_job[previous] + the sum over covariates of E[level]; a missing level adds nothing.
 

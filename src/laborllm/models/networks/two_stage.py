@@ -1,6 +1,7 @@
 """Stay or move, then where: the head that CAREER and its rivals share (method, section 5)."""
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 PUBLISHED_SYMBOLS = 4
@@ -54,6 +55,32 @@ def two_stage_nats(outputs: torch.Tensor, previous: torch.Tensor, occupation: to
     where = logits.logsumexp(1) - outputs.gather(1, occupation[:, None])[:, 0]
     move = torch.where(later, functional.softplus(stay), 0.0) + where
     return torch.where(occupation == previous, functional.softplus(-stay), move)
+
+
+def nats_from_states(
+    states: torch.Tensor, output: nn.Linear, previous: torch.Tensor, occupation: torch.Tensor
+) -> torch.Tensor:
+    """``two_stage_nats`` of the outputs of a linear layer: where people stay, only the output for staying is computed.
+
+    Args:
+        states: what the layer reads, shape (rows, width).
+        output: gives one output for each occupation and a last one, s, for staying.
+        previous, occupation: as in ``two_stage_nats``, shape (rows,).
+
+    Returns:
+        float32, shape (rows,).
+    """
+    weight, bias = output.weight, output.bias
+    stay = functional.linear(states, weight[-1:], None if bias is None else bias[-1:])[:, 0].float()
+    later, moved = previous >= 0, occupation != previous
+    first_stage = torch.where(later, functional.softplus(torch.where(moved, stay, -stay)), 0.0)
+    rows = moved.nonzero()[:, 0]
+    logits = functional.linear(states[rows], weight[:-1], None if bias is None else bias[:-1])  # (moves, occupations)
+    later_moves = later[rows].nonzero()[:, 0]
+    held = torch.zeros_like(logits, requires_grad=False)
+    held[later_moves, previous[rows[later_moves]]] = -torch.inf
+    where = functional.cross_entropy((logits + held).float(), occupation[rows], reduction="none")
+    return first_stage.index_add(0, rows, where)
 
 
 def as_published(outputs: torch.Tensor, previous: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

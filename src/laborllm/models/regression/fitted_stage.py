@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from laborllm.models.regression.distances import read_distances
 from laborllm.models.regression.features import Histories
 from laborllm.models.regression.likelihood import MaximumLikelihood, maximum_likelihood
 from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.models.regression.penalised import Products, fit_penalised
-from laborllm.models.regression.similarity import coded_similarities
+from laborllm.models.regression.similarity import DISTANCE, coded_similarities
 from laborllm.models.regression.softmax import Coefficients
 from laborllm.models.regression.stage import OUTCOMES, Form, What, log_shares, outcome, sample
 from laborllm.models.regression.terms import Design
@@ -49,14 +50,13 @@ class Stage:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays."""
-        arrays = {"offset": self.form.offset, "never": self.form.never}
-        arrays |= {"by_outcome": self.coefficients.by_outcome, "similarity": self.coefficients.similarity}
-        return arrays | (self.estimates.arrays() if self.estimates else {})
+        coefficients = {"by_outcome": self.coefficients.by_outcome, "similarity": self.coefficients.similarity}
+        return self.form.arrays() | coefficients | (self.estimates.arrays() if self.estimates else {})
 
     @classmethod
     def from_json(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Stage":
         """Read what ``to_json`` and ``arrays`` wrote."""
-        form = Form.from_json(content, arrays["offset"], arrays["never"])
+        form = Form.from_json(content, arrays)
         coefficients = Coefficients(arrays["by_outcome"], arrays["similarity"])
         estimates = MaximumLikelihood.from_arrays(coefficients, arrays) if "covariance" in arrays else None
         numbers = {name: content[name] for name in ("l2", "factors", "evaluations", "remaining")}
@@ -67,7 +67,7 @@ def stage_form(settings: LogitSettings, what: What, train: Histories) -> Form:
     """The variables of a stage, read off the training rows.
 
     Raises:
-        LaborLLMError: a feature is not finite.
+        LaborLLMError: a feature is not finite, or the file of distances is not as it should be.
     """
     reference = settings.l2 == (0.0,)
     terms, similarity = list(settings.terms), settings.similarity
@@ -83,7 +83,10 @@ def stage_form(settings: LogitSettings, what: What, train: Histories) -> Form:
     if reference:
         unseen = np.bincount(chosen, minlength=outcomes) == 0
         offset, never = np.where(unseen, -np.inf, 0.0), np.where(unseen, np.exp(offset), 0.0)
-    similarities = coded_similarities(similarity, train, reference=reference)
+    distances = None
+    if settings.distances and any(name.split(":")[0] == DISTANCE for name in similarity):
+        distances = read_distances(settings.distances, careers.occupations)
+    similarities = coded_similarities(similarity, train, reference=reference, distances=distances)
     return Form(what, Design.of(terms, train, reference=reference), similarities, offset, never)
 
 

@@ -1,12 +1,13 @@
 """The settings of a logit and the terms it has by default."""
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.regression.similarity import require_similarities
+from laborllm.models.regression.similarity import DISTANCE, require_similarities
 from laborllm.models.regression.terms import require_terms
 from laborllm.settings import Settings
 
@@ -49,6 +50,8 @@ class LogitSettings(Settings):
         similarity: variables of the alternatives, with few coefficients each; see ``models.similarity``. In two stages
             the terms of "stay:TERM" join those of the first stage, where "stay" is the intercept, and the others
             belong to the second.
+        distances: a table of pairwise distances between occupations, with the columns a, b (codes) and distance; the
+            similarity "distance", alone or as distance:TERM, is made of it.
         stages: 2, staying or moving, then where to; or 1, one softmax over all occupations.
         l2: penalties, in observations, from which validation perplexity chooses, stage by stage. ``[0]`` alone: none,
             and every level is measured against the first one and every outcome against the most frequent one, so that
@@ -61,6 +64,7 @@ class LogitSettings(Settings):
     kind: Literal["logit"] = "logit"
     terms: tuple[str, ...] = TERMS
     similarity: tuple[str, ...] = SIMILARITY
+    distances: Path | None = None
     stages: Literal[1, 2] = 2
     l2: tuple[float, ...] = Field(default=GRID, min_length=1)
     factors: dict[str, float] = Field(default_factory=dict)
@@ -81,6 +85,10 @@ class LogitSettings(Settings):
             require_similarities(self.similarity)
         except LaborLLMError as error:
             raise ValueError(str(error)) from error
+        if (self.distances is not None) != any(name.split(":")[0] == DISTANCE for name in self.similarity):
+            raise ValueError(
+                'distances = "FILE.csv" and "distance" among similarity belong together; give both or neither'
+            )
         for term, factor in self.factors.items():
             if term not in self.terms or not 0 < factor < np.inf:
                 raise ValueError(f"factors.{term} is {factor}; give a number above 0 for one of the terms")

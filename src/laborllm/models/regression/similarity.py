@@ -4,14 +4,15 @@
 - ``same_group``: 1 for another occupation of the previous one's broad group;
 - ``shared_words``: share of title words in common with the previous occupation, of another one (Jaccard);
 - ``return``: 1 for an occupation held in an earlier row, other than the previous one;
-- ``years_held``: log of one plus the earlier rows in it, other than the previous one.
+- ``years_held``: log of one plus the earlier rows in it, other than the previous one;
+- ``distance``: distance from the previous occupation, out of a file of one's own; 0 for itself and in a first row.
 
 ``"stay:TERM"`` lets the coefficient vary with a term of ``terms``, e.g. ``"stay:log(tenure)"``.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
@@ -24,6 +25,7 @@ from laborllm.survey.occupations import Occupations
 
 BY_PREVIOUS = ("stay", "same_group", "shared_words")
 BY_HISTORY = ("return", "years_held")
+DISTANCE = "distance"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Coded:
     Attributes:
         name: as it is written.
         term: what its coefficient varies with; None for one coefficient.
+        distances: between occupations, for ``DISTANCE`` alone, shape (occupations, occupations).
     """
 
     name: str
     term: Term | None
+    distances: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -50,8 +54,8 @@ class Coded:
 
     @property
     def scales(self) -> np.ndarray:
-        """What each column of the term was divided by, shape (columns,)."""
-        return np.full(len(self.names), self.term.scale if self.term else 1.0)
+        """What each column was divided by, shape (columns,)."""
+        return np.full(len(self.names), (self.term.scale if self.term else 1.0) * self._unit)
 
     def variable(self, histories: Histories, override: Override | None = None) -> Similarity:
         """The variable for the rows of careers."""
@@ -59,13 +63,32 @@ class Coded:
         design = sparse.csr_array(np.ones((rows, 1)))
         if self.term:
             design, _ = self.term.columns(histories, override or {})
-        if self.kind in BY_PREVIOUS:
-            return Similarity(by_origin(self.kind, histories.careers.occupations), histories.previous + 1, design)
-        return Similarity(_earlier(self.kind, histories), np.arange(rows), design)
+        if self.kind in BY_HISTORY:
+            return Similarity(_earlier(self.kind, histories), np.arange(rows), design)
+        if self.distances is None:
+            table = by_origin(self.kind, histories.careers.occupations)
+        else:
+            table = _after_start(self.distances / self._unit)
+        return Similarity(table, histories.previous + 1, design)
+
+    @property
+    def _unit(self) -> float:
+        """What values are divided by: for distances, in a unit of the file, their standard deviation."""
+        if self.distances is None:
+            return 1.0
+        return float(self.distances[~np.eye(len(self.distances), dtype=bool)].std()) or 1.0
 
 
-def coded_similarities(names: Sequence[str], histories: Histories, *, reference: bool = False) -> tuple[Coded, ...]:
+def coded_similarities(
+    names: Sequence[str], histories: Histories, *, reference: bool = False, distances: np.ndarray | None = None
+) -> tuple[Coded, ...]:
     """Read the terms' levels off the training rows; a term that does not vary is left out.
+
+    Args:
+        names: as they are written.
+        histories: the training rows.
+        reference: leave out the first level of every variable in levels.
+        distances: where one of the names is ``DISTANCE``, shape (occupations, occupations).
 
     Raises:
         LaborLLMError: there is no such variable or term.
@@ -73,8 +96,12 @@ def coded_similarities(names: Sequence[str], histories: Histories, *, reference:
     require_similarities(names)
     found = []
     for name in names:
-        _, _, term = name.partition(":")
-        coded = Coded(name, Term.of(term, histories, reference=reference) if term else None)
+        kind, _, term = name.partition(":")
+        coded = Coded(
+            name,
+            Term.of(term, histories, reference=reference) if term else None,
+            distances if kind == DISTANCE else None,
+        )
         if coded.names:
             found.append(coded)
     return tuple(found)
@@ -86,7 +113,7 @@ def require_similarities(names: Sequence[str]) -> None:
     Raises:
         LaborLLMError: there is no such variable or term, or it stands twice.
     """
-    known = (*BY_PREVIOUS, *BY_HISTORY)
+    known = (*BY_PREVIOUS, *BY_HISTORY, DISTANCE)
     for place, name in enumerate(names):
         kind, _, term = name.partition(":")
         if kind not in known:
@@ -111,7 +138,12 @@ def by_origin(kind: str, occupations: Occupations) -> sparse.csr_array:
         values = _shared_words(occupations.titles)
     if kind != "stay":
         values = values * (1 - np.eye(len(occupations)))
-    return sparse.csr_array(np.vstack([np.zeros((1, len(occupations))), values]))
+    return _after_start(values)
+
+
+def _after_start(values: np.ndarray) -> sparse.csr_array:
+    """Values by previous occupation behind those of a first row, which are 0, shape (1 + occupations, occupations)."""
+    return sparse.csr_array(np.vstack([np.zeros((1, values.shape[1])), values]))
 
 
 def _shared_words(titles: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from laborllm.models.baselines import FLOOR, shrunk, transition_counts
 from laborllm.models.regression.features import Histories
 from laborllm.models.regression.penalised import Penalty
-from laborllm.models.regression.similarity import Coded
+from laborllm.models.regression.similarity import DISTANCE, Coded
 from laborllm.models.regression.softmax import Choices, Coefficients, log_softmax
 from laborllm.models.regression.terms import INTERCEPT, Design, Override, Term, Variable
 from laborllm.survey.careers import Careers
@@ -127,14 +127,23 @@ class Form:
             ],
         }
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays; distances between occupations where a variable is made of them."""
+        arrays = {"offset": self.offset, "never": self.never}
+        for each in self.similarities:
+            if each.distances is not None:
+                arrays["distances"] = each.distances  # the same for all of them
+        return arrays
+
     @classmethod
-    def from_json(cls, content: dict[str, Any], offset: np.ndarray, never: np.ndarray) -> "Form":
-        """Read what ``to_json`` wrote."""
+    def from_json(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Form":
+        """Read what ``to_json`` and ``arrays`` wrote."""
         design = Design(tuple(_term_from_json(term) for term in content["terms"]))
-        similarities = tuple(
-            Coded(name, _term_from_json(term) if term else None) for name, term in content["similarities"]
-        )
-        return cls(content["what"], design, similarities, offset, never)
+        similarities = []
+        for name, term in content["similarities"]:
+            distances = arrays["distances"] if name.split(":")[0] == DISTANCE else None
+            similarities.append(Coded(name, _term_from_json(term) if term else None, distances))
+        return cls(content["what"], design, tuple(similarities), arrays["offset"], arrays["never"])
 
 
 def sample(what: What, careers: Careers) -> np.ndarray:
