@@ -20,9 +20,9 @@ torch-choice's own training loop (Adam, minibatches, without the likelihood that
 as ``session_`` observables with a coefficient for every item; and one evaluation of laborllm's likelihood with its
 gradient, which is what a step of L-BFGS costs. Both run in float32 on one thread and must agree on the log-likelihood
 of given coefficients. torch-choice is no dependency: run this with the Python of an environment of its own that has
-both, e.g. ``pip install . torch && pip install --no-deps torch-choice && pip install pandas tqdm termcolor``. Its loop
-holds rows x alternatives x features of a batch and copies all features for each batch, so its epoch grows faster than
-the rows; few rows are in its favour.
+both, made by ``pip install . torch pandas tqdm termcolor pytorch-lightning`` and then
+``pip install --no-deps torch-choice``. Its loop holds rows x alternatives x features of a batch and copies all features
+for each batch, so its epoch grows faster than the rows; few rows are in its favour.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def torch_choice(args: argparse.Namespace) -> list[dict[str, Any]]:
 
     torch.set_num_threads(1)
     choices = published_choices(args.rows)
-    dataset, peer = their_problem(choices, batch_of=len(choices.chosen))
+    dataset, peer = their_problem(choices)
     weights = Coefficients(np.random.default_rng(0).normal(scale=0.1, size=choices.shape), np.zeros(0))
     with torch.no_grad():
         next(iter(peer.parameters())).copy_(torch.from_numpy(weights.by_outcome.T))
@@ -199,7 +199,7 @@ def published_choices(rows: int) -> Choices:
     return replace(choices, offset=np.zeros_like(choices.offset))
 
 
-def their_problem(choices: Choices, batch_of: int) -> tuple[Any, Any]:
+def their_problem(choices: Choices) -> tuple[Any, Any]:
     """The same rows as torch-choice wants them: every feature of a session, a coefficient for every item."""
     import torch
     from torch_choice.data import ChoiceDataset
@@ -207,9 +207,9 @@ def their_problem(choices: Choices, batch_of: int) -> tuple[Any, Any]:
 
     dataset = ChoiceDataset(
         item_index=torch.from_numpy(choices.chosen.astype(np.int64)),
-        session_index=torch.arange(batch_of),
+        session_index=torch.arange(len(choices.chosen)),
         num_items=choices.shape[1],
-        num_sessions=batch_of,
+        num_sessions=len(choices.chosen),
         session_x=torch.from_numpy(choices.features.toarray()),
     )
     model = ConditionalLogitModel(

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -361,3 +362,26 @@ def test_every_classical_rival_runs(study_file: Path) -> None:
     perplexity = dict(rows.select("model", "estimate").iter_rows())
     assert perplexity["mixed"] < min(perplexity["again"], perplexity["logit"]) + 0.05
     assert (out / "models" / "logit" / "logit.npz").is_file()
+
+
+def test_a_temperature_is_an_option_of_every_model(tmp_path: Path) -> None:
+    union, _ = get_args(ModelSettings)
+    assert all("temperature" in kind.model_fields for kind in get_args(union))
+    bag = '[models.bag]\nkind = "bag_of_jobs"\nwidth = 8\ntraining = { updates = 10, evaluations = 1 }\n'
+    study_file, out = tmp_path / "study.toml", tmp_path / "out"
+    study_file.write_text(CLASSICAL + bag)
+    run(study_file, out)
+    plain = Probabilities.read(out / "probabilities" / "bag.parquet").log_probabilities
+    weights = (out / "models" / "bag" / "model.json").stat().st_mtime_ns
+    study_file.write_text(CLASSICAL + bag + "temperature = true\n")
+    run(study_file, out)
+    assert not stages(out)["models/bag"]
+    assert (out / "models" / "bag" / "model.json").stat().st_mtime_ns == weights  # not trained again
+    facts = json.loads((out / "record.json").read_text())["models"]["bag"]["facts"]
+    tempered = Probabilities.read(out / "probabilities" / "bag.parquet").log_probabilities
+    assert facts["temperature"] != 1
+    scaled = plain / facts["temperature"]
+    assert np.abs(np.diff(scaled - tempered, axis=1)).max() < 1e-3
+    with pytest.raises(LaborLLMError, match="temperature = true needs the whole list"):
+        study_file.write_text(WITH_LANGUAGE_MODEL + 'temperature = true\nprobabilities = "realised"\n')
+        read_study(study_file)

@@ -12,12 +12,16 @@ from laborllm.evaluation.evaluate import evaluate
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
+from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.networks.sequence_settings import SequenceSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Probabilities
+from laborllm.models.regression.boosting import GradientBoosting
+from laborllm.models.regression.boosting_settings import BoostingSettings
 from laborllm.models.regression.logit import MultinomialLogit
+from laborllm.models.temperature import Tempered, Tempering
 from laborllm.record import Meter, Record, Stage, earlier_record, input_facts, split_facts
 from laborllm.report.page import write_report
 from laborllm.settings import Settings
@@ -27,14 +31,17 @@ from laborllm.study import (
     build_model,
     checkpoints,
     describe_survey,
+    files_of_model,
     input_files,
-    pretraining_files,
     read_careers,
     write_study,
 )
 from laborllm.survey.careers import Careers
 from laborllm.survey.simulated.world import SimulatedSettings
 from laborllm.survey.sources import files_of
+
+SAVED_HERE = NoChange | TransitionFrequencies | MultinomialLogit | GradientBoosting | Ensemble | Oracle
+"""Models that are written once they are fitted; the others keep themselves as they learn."""
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
@@ -98,7 +105,8 @@ class _Run:
         form = (
             [settings.probabilities, settings.arithmetic] if isinstance(settings, LanguageModelSettings) else ["full"]
         )
-        self._stage(f"models/{name}", depends=[learned, *form], outputs=outputs, work=lambda: self._fit(name, learned))
+        depends = [learned, *form, settings.temperature]
+        self._stage(f"models/{name}", depends=depends, outputs=outputs, work=lambda: self._fit(name, learned))
 
     def evaluation(self) -> None:
         self.record.baseline = _first_of(self.study, TransitionSettings)
@@ -160,20 +168,23 @@ class _Run:
         stage = self.record.stage(name)
         return {} if stage is None else stage.outputs
 
-    def _learned(self, settings: Settings) -> str:
+    def _learned(self, settings: Tempering) -> str:
         """Fingerprint of everything that the fitted model depends on."""
         version, careers = self.record.laborllm, self._hashes("careers")
         if isinstance(settings, LanguageModelSettings):
             files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
-            files += pretraining_files(settings)
+            files += files_of_model(settings)
             return _fingerprint(
                 [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
             )
+        if isinstance(settings, EmbeddingLogitSettings):
+            return _fingerprint([version, careers, settings.learned(), [file_hash(file) for file in settings.files()]])
+        own = settings.learned()
         if isinstance(settings, EnsembleSettings):
-            return _fingerprint([_dump(settings), [self._learned(self.study.models[name]) for name in settings.of]])
+            members = [self.study.models[name] for name in settings.of]
+            return _fingerprint([own, [[self._learned(member), member.temperature] for member in members]])
         world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
-        learned_first = [file_hash(file) for file in pretraining_files(settings)]
-        return _fingerprint([version, careers, _dump(settings), world, learned_first])
+        return _fingerprint([version, careers, own, world, [file_hash(file) for file in files_of_model(settings)]])
 
     def _write_careers(self) -> None:
         careers = read_careers(self.study)
@@ -186,7 +197,12 @@ class _Run:
         careers = Careers.read(self.out / "careers.parquet")
         model = build_model(name, self.study, folder=folder, progress=self.progress)
         model.fit(careers.part("train"), careers.part("validation"))
-        if isinstance(model, NoChange | TransitionFrequencies | MultinomialLogit | Ensemble | Oracle):
+        inner = model.model if isinstance(model, Tempered) else model
+        if isinstance(
+            inner, NoChange | TransitionFrequencies | MultinomialLogit | GradientBoosting | Ensemble | Oracle
+        ):
+            inner.save(folder)
+        if isinstance(model, Tempered):
             model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
         settings = self.study.models[name]
@@ -263,7 +279,7 @@ def _seeds(study: Study) -> dict[str, int]:
     if isinstance(study.survey, SimulatedSettings):
         seeds["survey"] = study.survey.seed
     for name, settings in study.models.items():
-        if isinstance(settings, LanguageModelSettings | SequenceSettings):
+        if isinstance(settings, LanguageModelSettings | SequenceSettings | BoostingSettings):
             seeds[f"models.{name}"] = settings.seed
     return seeds
 

@@ -15,13 +15,17 @@ from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
+from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.models.no_change import NoChange, NoChangeSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
+from laborllm.models.regression.boosting import GradientBoosting
+from laborllm.models.regression.boosting_settings import BoostingSettings
 from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.models.regression.logit_settings import LogitSettings
+from laborllm.models.temperature import Tempered
 from laborllm.settings import Settings
 from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
 from laborllm.survey.simulated.world import SimulatedSettings
@@ -32,10 +36,12 @@ ModelSettings = Annotated[
     NoChangeSettings
     | TransitionSettings
     | LogitSettings
+    | BoostingSettings
     | BagOfJobsSettings
     | LSTMSettings
     | CareerSettings
     | LanguageModelSettings
+    | EmbeddingLogitSettings
     | EnsembleSettings
     | OracleSettings,
     Field(discriminator="kind"),
@@ -44,7 +50,19 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-KINDS = ("no_change", "transition", "logit", "bag_of_jobs", "lstm", "career", "language_model", "ensemble", "oracle")
+KINDS = (
+    "no_change",
+    "transition",
+    "logit",
+    "boosting",
+    "bag_of_jobs",
+    "lstm",
+    "career",
+    "language_model",
+    "embedding_logit",
+    "ensemble",
+    "oracle",
+)
 CHOICES = {"source": SOURCES, "kind": KINDS}
 """What a section of a study may be, for messages."""
 
@@ -126,6 +144,11 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
     Raises:
         LaborLLMError: a language model is asked for and torch is not installed, or an oracle for a real survey.
     """
+    model = _untempered(name, study, folder=folder, progress=progress)
+    return Tempered(model) if study.models[name].temperature else model
+
+
+def _untempered(name: str, study: Study, *, folder: Path, progress: Progress) -> Model:
     settings = study.models[name]
     match settings:
         case NoChangeSettings():
@@ -134,6 +157,8 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             return TransitionFrequencies(settings)
         case LogitSettings():
             return MultinomialLogit(settings)
+        case BoostingSettings():
+            return GradientBoosting(settings)
         case OracleSettings():
             if not isinstance(study.survey, SimulatedSettings):
                 raise LaborLLMError(f'models.{name}: only survey.source = "simulated" has an oracle; remove the model')
@@ -148,6 +173,10 @@ def build_model(name: str, study: Study, *, folder: Path, progress: Progress) ->
             with needs_torch(name):
                 from laborllm.models.networks.sequence_model import SequenceModel
             return SequenceModel(settings, folder, _phases(name, progress))
+        case EmbeddingLogitSettings():
+            with needs_torch(name):
+                from laborllm.models.language.embedding_logit import EmbeddingLogit
+            return EmbeddingLogit(settings, folder, _phases(name, progress), folder.parent.parent / "embeddings")
         case LanguageModelSettings():
             with needs_torch(name):
                 from laborllm.models.language.language_model import LanguageModel
@@ -191,18 +220,26 @@ def describe_survey(study: Study) -> dict[str, str]:
 
 def checkpoints(study: Study) -> list[Path]:
     """The folders of checkpoints that a study's language models start from."""
-    models = [each for each in study.models.values() if isinstance(each, LanguageModelSettings)]
+    models = [
+        each for each in study.models.values() if isinstance(each, LanguageModelSettings | EmbeddingLogitSettings)
+    ]
     return [each.checkpoint for each in models if each.checkpoint is not None]
 
 
 def input_files(study: Study) -> list[Path]:
-    """The files a study reads: those of the survey, and careers that models are pre-trained on."""
-    return [*files_of(study.survey), *(path for each in study.models.values() for path in pretraining_files(each))]
+    """The files a study reads: those of the survey, and those that models learn from beside it."""
+    return [*files_of(study.survey), *(path for each in study.models.values() for path in files_of_model(each))]
 
 
-def pretraining_files(settings: Settings) -> list[Path]:
-    """The careers that a model learns from before it learns from the survey."""
-    return list(settings.pretrain) if isinstance(settings, SequenceSettings | LanguageModelSettings) else []
+def files_of_model(settings: Settings) -> list[Path]:
+    """The files that a model learns from beside the survey: résumés, distances between occupations."""
+    match settings:
+        case SequenceSettings() | LanguageModelSettings():
+            return list(settings.pretrain)
+        case LogitSettings(distances=Path() as distances):
+            return [distances]
+        case _:
+            return []
 
 
 def _from_folder(value: Any, folder: Path) -> Any:
@@ -259,7 +296,7 @@ def _require_sound(study: Study, path: Path) -> None:
                 f'{path}: models.{name}: only survey.source = "simulated" with population = "survey" has an oracle; '
                 "remove the model"
             )
-        if isinstance(settings, LanguageModelSettings) and settings.checkpoint and not settings.checkpoint.is_dir():
+        if isinstance(settings, LanguageModelSettings | EmbeddingLogitSettings) and not _is_there(settings.checkpoint):
             raise LaborLLMError(
                 f"{path}: models.{name}.checkpoint names {settings.checkpoint}, which is no folder; give the folder of "
                 "a Hugging Face checkpoint, relative to the study file"
@@ -276,6 +313,10 @@ def _require_sound(study: Study, path: Path) -> None:
                 raise LaborLLMError(
                     f"{path}: {section} names {file}, which is no file; paths are relative to the study file"
                 )
+
+
+def _is_there(checkpoint: Path | None) -> bool:
+    return checkpoint is None or checkpoint.is_dir()
 
 
 def _has_truth(study: Study) -> bool:

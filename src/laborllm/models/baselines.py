@@ -14,7 +14,7 @@ from laborllm.files import whole_file
 from laborllm.models.context_counts import ContextCounts
 from laborllm.models.probabilities import Probabilities
 from laborllm.models.regression.features import Histories
-from laborllm.settings import Settings
+from laborllm.models.temperature import Tempering
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations
 
@@ -29,7 +29,7 @@ MISSING = "<missing>"
 Cell = Literal["education", "gender", "ethnicity", "region", "birth_year", "survey"]
 
 
-class TransitionSettings(Settings):
+class TransitionSettings(Tempering):
     """``[models.NAME] kind = "transition"``.
 
     Attributes:

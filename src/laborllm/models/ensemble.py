@@ -11,14 +11,14 @@ from pydantic import Field
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.models.probabilities import Model, Probabilities
-from laborllm.settings import Settings
+from laborllm.models.temperature import Tempering
 from laborllm.survey.careers import KEYS, Careers
 
 ROUNDS, CHANGE = 10_000, 1e-9
 """Rounds of expectation and maximisation at most, and the change of a weight after which they stop."""
 
 
-class EnsembleSettings(Settings):
+class EnsembleSettings(Tempering):
     """``[models.NAME] kind = "ensemble"``.
 
     Attributes:

@@ -11,14 +11,14 @@ from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.models.baselines import FLOOR, require_same_list
 from laborllm.models.probabilities import Probabilities
-from laborllm.settings import Settings
+from laborllm.models.temperature import Tempering
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations
 
 FILE = "no_change.json"
 
 
-class NoChangeSettings(Settings):
+class NoChangeSettings(Tempering):
     """``[models.NAME] kind = "no_change"``."""
 
     kind: Literal["no_change"] = "no_change"

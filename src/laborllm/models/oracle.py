@@ -8,14 +8,14 @@ import numpy as np
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
 from laborllm.models.probabilities import Probabilities
-from laborllm.settings import Settings
+from laborllm.models.temperature import Tempering
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.simulated.simulate import SimulatedSettings, build_world, logits, situations, with_type
 
 ROWS_AT_A_TIME = 8192
 
 
-class OracleSettings(Settings):
+class OracleSettings(Tempering):
     """``[models.NAME] kind = "oracle"``: for ``[survey] source = "simulated"`` only."""
 
     kind: Literal["oracle"] = "oracle"

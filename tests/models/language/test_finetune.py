@@ -1,7 +1,8 @@
 """Fine-tuning: learns, keeps the best checkpoint, is repeatable, and goes on after a kill with the same result."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file
+
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.finetune import add_dropout, finetune, occupation_perplexity
+from laborllm.models.language.finetune import Run, add_dropout, finetune, occupation_perplexity, share_of_peak
 from laborllm.models.language.language_model_settings import TrainingSettings
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.models.training_state import History
@@ -166,3 +169,114 @@ def test_every_line_is_learned_once_in_windows(few_careers: Careers) -> None:
 def test_a_part_of_an_epoch(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
     history = train(model, tokenized, tmp_path, epochs=0.6, evaluations=1)
     assert [leg["step"] for leg in history.legs] == [3]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", lambda step: (100 - step) / 90),
+        ("cosine", lambda step: 0.5 * (1 + math.cos(math.pi * (step - 10) / 90))),
+        ("inverse_sqrt", lambda step: math.sqrt(11 / (step + 1))),
+        ("constant", lambda step: 1.0),
+    ],
+)
+def test_schedules(schedule: str, expected: Callable[[int], float]) -> None:
+    settings = TrainingSettings(schedule=schedule, warmup=0.1)  # type: ignore[arg-type]
+    shares = [share_of_peak(step, 100, settings) for step in range(100)]
+    assert shares[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert shares[10:] == pytest.approx([expected(step) for step in range(10, 100)])
+    assert max(shares) == pytest.approx(1.0)
+    assert TrainingSettings(warmup=0.0).schedule == "linear"
+    assert share_of_peak(0, 10, TrainingSettings(warmup=0.0, schedule=schedule)) == 1.0  # type: ignore[arg-type]
+
+
+def test_a_lack_of_memory_halves_packs_and_changes_no_result(
+    model: Any, tokenized: list[TokenizedResume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The failure comes on the way back, when some gradients are there already."""
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = train(model, tokenized, tmp_path / "a", dropout=0.0, epochs=1, learning_rate=1e-4)
+    expected = weights(model)
+    model.load_state_dict(start)
+    backward, calls = torch.Tensor.backward, []
+
+    def fails_at_first(tensor: Any, *given: Any) -> None:
+        backward(tensor, *given)
+        calls.append(tensor)
+        if len(calls) in (1, 2):
+            raise (
+                torch.OutOfMemoryError("CUDA out of memory")
+                if len(calls) == 1
+                else RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: not enough memory")
+            )
+
+    monkeypatch.setattr(torch.Tensor, "backward", fails_at_first)
+    with caplog.at_level(logging.WARNING, logger="laborllm"):
+        pieces = train(model, tokenized, tmp_path / "b", dropout=0.0, epochs=1, learning_rate=1e-4)
+    assert len(calls) > 2 * whole.legs[-1]["step"]
+    assert np.abs(weights(model) - expected).max() < 1e-6
+    assert pieces.legs[-1]["training_loss"] == pytest.approx(whole.legs[-1]["training_loss"], rel=1e-6)
+    (record,) = caplog.records
+    assert "steps are cut into smaller packs, which changes no result" in record.getMessage()
+
+
+def test_too_little_memory_for_one_resume_says_what_to_do(
+    model: Any, tokenized: list[TokenizedResume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "backward", fails)
+    with pytest.raises(LaborLLMError, match=r"on one résumé of \d+ tokens; set training.checkpointing = true"):
+        train(model, tokenized, tmp_path)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    model: Any, tokenized: list[TokenizedResume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch.Tensor, "backward", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        train(model, tokenized, tmp_path)
+
+
+def test_bfloat16_learns_and_keeps_float32(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    exact = train(model, tokenized, tmp_path / "a", dropout=0.0)
+    model.load_state_dict(start)
+    coarse = train(model, tokenized, tmp_path / "b", dropout=0.0, precision="bfloat16")
+    assert model.dtype == torch.float32
+    assert coarse.best == pytest.approx(exact.best, rel=0.05)
+    assert coarse.legs != exact.legs
+    for name in ("current", "optimizer"):
+        kept = load_file(tmp_path / "b" / f"{name}.safetensors")
+        assert {value.dtype for value in kept.values()} == {torch.float32}
+
+
+def test_learning_titles_alone_is_another_loss(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
+    """A model that learns nothing else ends with a lower perplexity on what it learns."""
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    every = train(model, tokenized, tmp_path / "a", dropout=0.0, learning_rate=5e-4, evaluations=1)
+    model.load_state_dict(start)
+    titles = train(model, tokenized, tmp_path / "b", dropout=0.0, learning_rate=5e-4, evaluations=1, loss="occupations")
+    assert titles.best < every.best
+    assert titles.how == "packed résumés"
+
+
+def test_a_step_is_a_mean_over_all_of_its_tokens(model: Any, tokenized: list[TokenizedResume], tmp_path: Path) -> None:
+    """Shares of a step, done apart with the count of all tokens, add up to its gradient."""
+    run = Run(model, tokenized, SETTINGS, tmp_path, seed=1)
+    batch, count = tokenized[:8], sum(len(resume.tokens) - 1 for resume in tokenized[:8])
+    found = []
+    with run.loss.ready():
+        run._gradients(batch, count)
+        found.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+        parts = {name: torch.zeros_like(value) for name, value in found[0].items()}
+        for share in (batch[:3], batch[3:]):
+            run._gradients(share, count)
+            for name, parameter in model.named_parameters():
+                parts[name] += parameter.grad
+    for name, whole in found[0].items():
+        assert torch.allclose(parts[name], whole, atol=1e-6), name

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from laborllm.models.networks import sequence_training
 from laborllm.models.networks.career_network import SIZES, CareerNetwork
-from laborllm.models.networks.sequence_training import every_occupation
+from laborllm.models.networks.sequence_training import every_occupation, nats
 from laborllm.models.networks.sequences import Sequences
 from laborllm.models.networks.two_stage import PUBLISHED_SYMBOLS as SYMBOLS
 from laborllm.models.networks.two_stage import as_published, two_stage
@@ -104,12 +105,67 @@ def test_a_missing_covariate_adds_nothing(network: CareerNetwork, rng: np.random
     np.testing.assert_array_equal(scores(network, given), before)
 
 
+def test_brute_force_attention_gives_the_same(network: CareerNetwork, rng: np.random.Generator) -> None:
+    given = careers(rng)
+    packed, row = given.pack(np.arange(len(given)), CPU)
+    with torch.inference_mode():
+        states = network.states(packed)
+        for person in range(len(given)):
+            rows = slice(given.starts[person], given.starts[person + 1])
+            expected = _states_of_one(network, given, rows)
+            order = np.argsort(row)[rows]
+            torch.testing.assert_close(states[torch.from_numpy(order)], expected, atol=2e-5, rtol=1e-5)
+
+
+def test_bfloat16_layers_leave_the_head_in_float32(
+    network: CareerNetwork, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = careers(rng, people=60)
+    packed, _ = given.pack(np.arange(len(given)), CPU)
+    exact = nats(network, packed)
+    monkeypatch.setattr(sequence_training, "BFLOAT16_ON", ("cpu",))
+    rounded = nats(network, packed)
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).abs().max() > 0  # it is another path
+    assert ((-rounded).exp() - (-exact).exp()).abs().max() < 2e-2
+    with torch.no_grad():
+        network.output.weight.mul_(1e4)
+    extreme = nats(network, packed)
+    assert torch.isfinite(extreme).all()
+    assert extreme.max() > 1e3
+    slopes = torch.autograd.grad(extreme.mean(), list(network.parameters()))
+    assert all(torch.isfinite(slope).all() for slope in slopes)
+
+
 def test_dropout_is_of_learning_alone(network: CareerNetwork, rng: np.random.Generator) -> None:
     given = careers(rng)
     dropping = CareerNetwork(SIZES["small"], OCCUPATIONS, LEVELS, dropout=0.5)
     dropping.load_state_dict(network.state_dict())
     np.testing.assert_array_equal(scores(dropping.eval(), given), scores(network, given))
     assert np.abs(scores(dropping.train(), given) - scores(network, given)).max() > 1e-3
+
+
+def _states_of_one(network: CareerNetwork, given: Sequences, rows: slice) -> torch.Tensor:
+    """The network written out for one career, shape (length, width)."""
+    length = rows.stop - rows.start
+    width = network.output.in_features
+    previous = torch.from_numpy(given.previous[rows])
+    x = width**0.5 * network.rows.job.weight[torch.where(previous < 0, OCCUPATIONS, previous)]
+    for number, embedding in enumerate(network.rows.covariates):
+        level = torch.from_numpy(given.levels[rows, number])
+        x = x + embedding.weight[level] * (level > 0)[:, None]
+    rates = 10000.0 ** (-torch.arange(width // 2) / (width // 2 - 1))
+    angles = (torch.arange(length) + 2)[:, None] * rates
+    x = x + torch.cat([angles.sin(), angles.cos()], dim=1)
+    for layer in network.layers:
+        parts = layer.query_key_value(layer.attention_norm(x)).chunk(3, dim=1)
+        mixed = []
+        for query, key, value in zip(*(part.chunk(layer.heads, dim=1) for part in parts), strict=True):
+            scores = query @ key.T / query.shape[1] ** 0.5
+            mixed.append(scores.masked_fill(torch.ones(length, length).triu(1) > 0, -torch.inf).softmax(1) @ value)
+        x = x + layer.attention_out(torch.cat(mixed, dim=1))
+        x = x + layer.feed_forward_out(functional.gelu(layer.feed_forward_in(layer.feed_forward_norm(x))))
+    return network.norm(x)
 
 
 @pytest.mark.real_data

@@ -99,6 +99,14 @@ def test_resumes_that_end_early_are_refused(few_careers: Careers, tmp_path: Path
         SequenceModel(settings, tmp_path / "model").fit(few_careers, few_careers)
 
 
+def test_resumes_of_too_few_people_are_refused(few_careers: Careers, tmp_path: Path) -> None:
+    rows = int(few_careers.starts[19])
+    Careers(few_careers.table.head(rows), few_careers.occupations).write(tmp_path / "few.parquet")
+    settings = SETTINGS.model_copy(update={"pretrain": (tmp_path / "few.parquet",)})
+    with pytest.raises(LaborLLMError, match=r"few\.parquet: needs 20 people or more"):
+        SequenceModel(settings, tmp_path / "model").fit(few_careers, few_careers)
+
+
 def test_the_published_head_is_normalised_and_says_what_it_lost(few_careers: Careers, tmp_path: Path) -> None:
     model = SequenceModel(SETTINGS.model_copy(update={"published": True}), tmp_path / "model")
     model.fit(few_careers, few_careers)

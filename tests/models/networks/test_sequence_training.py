@@ -81,6 +81,14 @@ def test_an_epoch_takes_everybody_once_and_one_shard_at_a_time() -> None:
     assert len(last) == 3
 
 
+def test_an_empty_shard_is_passed_over_and_nobody_at_all_is_said() -> None:
+    people, nobody = stayers(9, 1), stayers(0, 2)
+    order = _batches([lambda: nobody, lambda: people], rows=10_000, seed=1)
+    assert all(next(order)[0] is people for _ in range(3))
+    with pytest.raises(LaborLLMError, match="there is nobody to learn from"):
+        next(_batches([lambda: nobody], rows=10, seed=1))
+
+
 def test_predictions_come_in_the_order_of_the_rows(rng: np.random.Generator) -> None:
     given = stayers(40, 4)
     answer = log_probabilities(network(), given)

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from laborllm.models.networks.two_stage import as_published, two_stage, two_stage_nats
+from laborllm.models.networks.two_stage import as_published, nats_from_states, two_stage, two_stage_nats
 
 
 @pytest.fixture
@@ -45,6 +45,28 @@ def test_their_gradients_are_the_same(outputs: torch.Tensor, previous: torch.Ten
         slopes.append(given.grad)
     assert torch.isfinite(slopes[1]).all()
     torch.testing.assert_close(slopes[1], slopes[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("stays", [0, 60, 200])
+def test_where_people_stay_nothing_else_is_needed(
+    previous: torch.Tensor, rng: np.random.Generator, bias: bool, stays: int
+) -> None:
+    torch.manual_seed(2)
+    output = torch.nn.Linear(6, 9, bias=bias)
+    occupation = torch.from_numpy(rng.integers(0, 8, 200))
+    previous = previous.clone()
+    previous[:stays] = occupation[:stays]
+    answers = []
+    for way in ("all", "states"):
+        states = torch.randn(200, 6, generator=torch.Generator().manual_seed(3)).mul_(3).requires_grad_()
+        if way == "all":
+            nats = -two_stage(output(states), previous).gather(1, occupation[:, None])[:, 0]
+        else:
+            nats = nats_from_states(states, output, previous, occupation)
+        answers.append((nats, *torch.autograd.grad(nats.sum(), [states, *output.parameters()])))
+    for expected, found in zip(*answers, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
 
 
 def test_extreme_outputs_stay_finite() -> None:

@@ -57,6 +57,10 @@ def _smollm3(**changed: Any) -> Any:
     return hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**{**NO_SPECIAL, **GROUPED, "no_rope_layers": [1, 0], **changed}))
 
 
+def _gemma() -> Any:
+    return hf.GemmaForCausalLM(hf.GemmaConfig(**NO_SPECIAL, **GROUPED, head_dim=8))
+
+
 def _gemma2() -> Any:
     config = hf.Gemma2Config(
         **NO_SPECIAL, **GROUPED, head_dim=8, sliding_window=16, layer_types=MIXED, attn_implementation="eager"
@@ -182,6 +186,7 @@ OWN: dict[str, Callable[[], Any]] = {
 """Families that our own forward pass takes."""
 GENERIC: dict[str, Callable[[], Any]] = {
     "mistral-window-16": lambda: _mistral(sliding_window=16),
+    "gemma": _gemma,
     "gemma2": _gemma2,
     "gemma3": _gemma3,
     "gpt2": _gpt2,

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Queue
+from threading import Barrier, BrokenBarrierError, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ pytest.importorskip("safetensors")
 
 from laborllm import cli
 from laborllm.errors import LaborLLMError
+from laborllm.models.language.ranks import Ranks
+from laborllm.models.scoring import shards as shards_module
 from laborllm.models.scoring.shards import FOLDER, Progress, Score, cut_into_shards, discard_shards, score_in_shards
 from laborllm.run import run_study
 from laborllm.study import read_study
@@ -75,11 +79,16 @@ class Job:
         self.shards = cut_into_shards(self.resumes, careers.starts, person_years)
         self.seen: list[tuple[int, int]] = []
 
-    def run(self, score: Scorer) -> np.ndarray:
+    def run(self, score: Score, ranks: Ranks | None = None) -> np.ndarray:
         self.seen.clear()
         answer = np.full((len(self.careers), OCCUPATIONS), np.nan, dtype=np.float32)
         found = score_in_shards(
-            self.shards, self.folder, score=score, model=self.model, progress=lambda *call: self.seen.append(call)
+            self.shards,
+            self.folder,
+            score=score,
+            model=self.model,
+            progress=lambda *call: self.seen.append(call),
+            ranks=ranks or Ranks(),
         )
         for rows, scores in found:
             answer[rows] = scores
@@ -87,6 +96,68 @@ class Job:
 
     def files(self) -> list[Path]:
         return sorted((self.folder / FOLDER).iterdir())
+
+
+class Meeting:
+    """Where threads that stand for ranks meet: what torch.distributed does between processes.
+
+    Args:
+        size: number of ranks.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.barrier, self.lock = size, Barrier(size, timeout=30), Lock()
+        self.value: Any = None
+        self.turn = 0
+
+
+class Threaded(Ranks):
+    """A rank that is a thread."""
+
+    def at(self, meeting: Meeting) -> "Threaded":
+        object.__setattr__(self, "meeting", meeting)
+        return self
+
+    def barrier(self) -> None:
+        self.meeting.barrier.wait()  # type: ignore[attr-defined]
+
+    def shared(self, value: Any = None) -> Any:
+        meeting = self.meeting  # type: ignore[attr-defined]
+        if self.first:
+            meeting.value, meeting.turn = value, 0
+        self.barrier()
+        answer = meeting.value
+        self.barrier()
+        return answer
+
+    def turns(self, count: int) -> Iterator[int]:
+        meeting = self.meeting  # type: ignore[attr-defined]
+        while True:
+            with meeting.lock:
+                turn, meeting.turn = meeting.turn, meeting.turn + 1
+            if turn >= count:
+                return
+            yield turn
+
+
+def together(jobs: Sequence[Job], scores: Sequence[Score]) -> list[np.ndarray | BaseException]:
+    """What each rank's job gives, or what it raises; a rank that raises ends the others."""
+    meeting, answers = Meeting(len(jobs)), Queue[tuple[int, Any]]()
+
+    def run(rank: int) -> None:
+        try:
+            ranks = Threaded(rank, len(jobs), rank).at(meeting)
+            answers.put((rank, jobs[rank].run(scores[rank], ranks)))
+        except (LaborLLMError, KeyboardInterrupt, BrokenBarrierError) as error:
+            meeting.barrier.abort()
+            answers.put((rank, error))
+
+    threads = [Thread(target=run, args=(rank,)) for rank in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [answer for _, answer in sorted((answers.get() for _ in jobs), key=lambda pair: pair[0])]
 
 
 @pytest.fixture
@@ -246,6 +317,52 @@ def test_time_left_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> N
             show("models/llm: scoring", done, 1000)
     last = [line for line in terminal.getvalue().splitlines() if "scoring" in line][-1]
     assert "0:11:40" in last  # 70 left at 10 in 100 s
+
+
+@pytest.mark.parametrize("size", [2, 3, 20])
+def test_ranks_share_the_shards_and_each_has_all_scores(few_careers: Careers, tmp_path: Path, size: int) -> None:
+    alone = Job(few_careers, tmp_path / "alone")
+    expected = alone.run(Scorer())
+    scores = [Scorer() for _ in range(size)]
+    answers = together([Job(few_careers, tmp_path / "shared") for _ in range(size)], scores)
+    assert all(np.array_equal(answer, expected) for answer in answers)
+    assert sum(score.calls for score in scores) == len(alone.shards)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3), (3, 2)])
+def test_shards_of_a_killed_rank_are_done_by_another_number_of_ranks(
+    few_careers: Careers, tmp_path: Path, before: int, after: int
+) -> None:
+    alone = Job(few_careers, tmp_path / "alone")
+    expected = alone.run(Scorer())
+    scores = [Scorer(dies_at=1) for _ in range(before)]
+    answers = together([Job(few_careers, tmp_path / "shared") for _ in range(before)], scores)
+    assert {type(answer) for answer in answers} <= {KeyboardInterrupt, BrokenBarrierError}
+    left = len(Job(few_careers, tmp_path / "shared").files())
+    assert 0 < left < len(alone.shards)
+    rest = [Scorer() for _ in range(after)]
+    answers = together([Job(few_careers, tmp_path / "shared") for _ in range(after)], rest)
+    assert all(np.array_equal(answer, expected) for answer in answers)
+    assert sum(score.calls for score in rest) == len(alone.shards) - left
+
+
+def test_a_rank_with_another_model_is_refused(few_careers: Careers, tmp_path: Path) -> None:
+    jobs = [Job(few_careers, tmp_path, model=model) for model in "ab"]
+    scores = [Scorer(), Scorer()]
+    answers = together(jobs, scores)
+    assert "process 1 of 2 has another model than the first one" in str(answers[1])
+    assert not (tmp_path / FOLDER).exists() or not list((tmp_path / FOLDER).glob("*"))
+
+
+def test_a_folder_that_machines_do_not_share_is_named(
+    few_careers: Careers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "SECONDS_TO_APPEAR", 0.1)
+    jobs = [Job(few_careers, tmp_path / machine) for machine in "ab"]
+    answers = together(jobs, [Scorer(), Scorer()])
+    told = [str(answer) for answer in answers if isinstance(answer, LaborLLMError)]
+    assert told
+    assert all("put the run folder on a drive that all machines share" in each for each in told)
 
 
 STUDY = """

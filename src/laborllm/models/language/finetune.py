@@ -61,7 +61,7 @@ def finetune(
         LaborLLMError: the loss is not finite, or memory does not suffice for one résumé; the best checkpoint so far
             stays in the folder.
     """
-    run = _Run(model, train, settings, folder, seed)
+    run = Run(model, train, settings, folder, seed)
     run.resume()
     run.history.how = run.loss.how
     dropout = add_dropout(model, settings.dropout)
@@ -92,7 +92,7 @@ def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: 
 
 def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings) -> float:
     """Seconds of training a token takes, from two steps; the model's weights change."""
-    run = _Run(model, train, settings, Path(), seed=0)
+    run = Run(model, train, settings, Path(), seed=0)
     model.train()
     start, tokens = 0.0, 0
     for number in range(3):
@@ -136,8 +136,16 @@ def add_dropout(model: Any, rate: float) -> list[Any]:
     return [module.register_forward_hook(drop) for module in (model.get_input_embeddings(), *blocks)]
 
 
-class _Run(TrainingState):
-    """One training run over résumés."""
+class Run(TrainingState):
+    """One training run over résumés.
+
+    Args:
+        model: a Hugging Face causal language model.
+        train: tokenized résumés.
+        settings: epochs, learning rate, …
+        folder: where the state is kept.
+        seed: of the order of people and of dropout.
+    """
 
     def __init__(
         self, model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings, folder: Path, seed: int

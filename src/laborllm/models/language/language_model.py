@@ -13,10 +13,15 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
+from laborllm.models.language.embedding import load_embedding
+from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
+from laborllm.models.language.examples import States, choose_examples, example_resumes
 from laborllm.models.language.finetune import finetune, occupation_perplexity
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.language.loading import load_checkpoint
 from laborllm.models.language.pretraining import TextCorpus, read_corpus
+from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
+from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.models.language.windows import fit_context, lines_without_oldest
 from laborllm.models.probabilities import Probabilities, normalise
@@ -24,10 +29,11 @@ from laborllm.models.scoring.fingerprint import model_fingerprint
 from laborllm.models.scoring.precision import BFLOAT16, to_bfloat16_layers
 from laborllm.models.scoring.routes import context_length
 from laborllm.models.scoring.scorer import Scorer
-from laborllm.models.scoring.shards import Score, cut_into_shards, score_in_shards
+from laborllm.models.scoring.shards import cut_into_shards, score_in_shards
 from laborllm.models.training_state import History, full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.text.resume import resume_titles, write_resumes
+from laborllm.text.title_list import write_title_list
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 PhaseProgress = Callable[[str, int, int], None]
@@ -56,6 +62,7 @@ class LanguageModel:
         self.model: Any = None
         self.tokenizer: Any = None
         self.resumes: ResumeTokenizer
+        self.pool: Careers
         self.corpus: TextCorpus | None = None
 
     @property
@@ -67,8 +74,15 @@ class LanguageModel:
         if self.settings.scratch:
             return self._from_scratch
         name = Path(str(self.settings.checkpoint)).name
+        behind = ", behind the list of titles" if self.settings.title_list else ""
+        chat = " as a chat" if self.settings.chat else ""
         if self.settings.use == "off_the_shelf":
-            return f"The language model {name} as it is, never shown a training résumé."
+            return f"The language model {name} as it is{chat}, never shown a training résumé{behind}."
+        if self.settings.use == "in_context":
+            shown = self.settings.examples
+            people = "a training résumé" if shown.count == 1 else f"{shown.count} training résumés"
+            titles = " and the list of titles" if self.settings.title_list else ""
+            return f"The language model {name} as it is{chat}, behind {people} ({shown.choose}){titles}."
         return f"The language model {name}, fine-tuned on the training résumés."
 
     @property
@@ -89,6 +103,7 @@ class LanguageModel:
             LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
         """
         finished = self.folder / "training.json"
+        self.pool = train
         if finished.is_file():
             titles = resume_titles(train.occupations, self.settings.text)
             self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
@@ -106,6 +121,7 @@ class LanguageModel:
 
     def prepare(self, train: Careers) -> None:
         """Load or make the model and its tokenizer; check every title."""
+        self.pool = train
         titles = resume_titles(train.occupations, self.settings.text)
         if self.settings.pretrain:
             self.corpus = read_corpus(self.settings.pretrain, self.settings.text)
@@ -132,19 +148,26 @@ class LanguageModel:
         Raises:
             LaborLLMError: a title or a line does not fit the tokenizer or the context, or the disk is full.
         """
-        tokenized = self.tokenized(careers)
+        tokenized = self._behind_prompts(careers)
         if self.settings.text.last_rows is None:
             self.facts["lines predicted without their oldest history"] = lines_without_oldest(tokenized, careers)
         form = self.settings.probabilities
         scorer = self._scorer(tokenized)
-        score: Score = scorer.realised
+        score: Callable[..., np.ndarray] = scorer.realised
         if form == "full":
             score = partial(scorer.titles, tree=TitleTree.of(self.resumes.sequences))
         shards = score_in_shards(
             cut_into_shards(tokenized, careers.starts),
             self.folder,
             score=score,
-            model=f"{form} {scorer.route} {model_fingerprint(self.model, self.resumes.sequences)}",
+            model=" ".join(
+                [
+                    form,
+                    scorer.route,
+                    model_fingerprint(self.model, self.resumes.sequences),
+                    prompts_fingerprint(tokenized),
+                ]
+            ),
             progress=partial(self.progress, "scoring"),
         )
         rows, occupations = careers.table.select(KEYS), careers.occupations
@@ -163,11 +186,44 @@ class LanguageModel:
             rows, occupations, log_probabilities=log_probabilities, log_mass=log_mass, arithmetic=label
         )
 
-    def _scorer(self, resumes: Sequence[TokenizedResume]) -> Scorer:
+    def _behind_prompts(self, careers: Careers) -> list[PromptedResume]:
+        """Tokens of careers that are to be predicted, behind what the settings put ahead of them."""
+        text, chosen, shown = self.settings.text, None, []
+        if self.settings.use == "in_context":
+            chosen = choose_examples(careers, self.pool, self.settings.examples, states=self._states())
+            shown = example_resumes(self.pool, text)
+        prompted = prompt_careers(
+            careers,
+            self.resumes,
+            text,
+            context=context_length(self.model),
+            frame=make_frame(
+                self.tokenizer,
+                write_title_list(careers.occupations, text) if self.settings.title_list else "",
+                chat=self.settings.chat,
+            ),
+            examples=chosen,
+            shown=shown,
+        )
+        self.facts |= prompted.facts
+        return prompted.resumes
+
+    def _states(self) -> States | None:
+        """Vectors by which "nearest" finds its examples: of an encoder, or of the model itself."""
+        given, text = self.settings.examples, self.settings.text
+        if given.choose != "nearest":
+            return None
+        if given.embed is not None:
+            other = load_embedding(EmbeddingLogitSettings(checkpoint=given.embed, text=text), self.pool.occupations)
+            return lambda some: other.embed(other.prefixes(write_resumes(some, text)), rows=len(some))
+        scorer = Scorer(self.model)
+        return lambda some: scorer.hidden(self.tokenized(some), rows=len(some))
+
+    def _scorer(self, resumes: Sequence[PromptedResume]) -> PromptedScorer:
         if self.settings.arithmetic == "bfloat16" and self.model.dtype == torch.float32:
             to_bfloat16_layers(self.model)
         memory = None if self.settings.memory_gib is None else self.settings.memory_gib * 2**30
-        scorer = Scorer(self.model, memory=memory)
+        scorer = PromptedScorer(self.model, memory=memory)
         scorer.check(resumes)
         self.facts |= {"scored by": scorer.route, "arithmetic": scorer.arithmetic}
         return scorer

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from laborllm.models.temperature import Tempering
 from laborllm.settings import Settings
 from laborllm.text.resume import ResumeSettings
 
@@ -106,10 +107,12 @@ class ExampleSettings(Settings):
 
     Attributes:
         count: how many; fewer where the context window is too short, and that is said.
-        choose: "random"; "stratified": random among those alike in ``by``; "overlap": those whose earlier occupations
-            overlap most with the person's before the first predicted row; "nearest": nearest in an embedding.
+        choose: "random"; "stratified": random among those alike in ``by``; "overlap": those whose occupations overlap
+            most with the person's so far; "nearest": nearest in an embedding of the career so far. Both choose anew at
+            a person's rows 1, 2, 4, 8, …, from what is known there.
         by: covariates of "stratified".
-        shared: one set for everybody, encoded once; otherwise one for each person.
+        shared: one set for everybody ("stratified": for each combination of ``by``), encoded once; otherwise one for
+            each person. Not of "overlap" and "nearest".
         embed: folder of the encoder of "nearest"; the model itself if not given.
         seed: of the draw.
     """
@@ -121,8 +124,23 @@ class ExampleSettings(Settings):
     embed: Path | None = None
     seed: int = Field(default=1, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_sets(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("choose") in ("overlap", "nearest"):
+            return {"shared": False} | given
+        return given
 
-class LanguageModelSettings(Settings):
+    @model_validator(mode="after")
+    def _shared_where_it_can_be(self) -> "ExampleSettings":
+        if self.shared and self.choose in ("overlap", "nearest"):
+            raise ValueError(f'choose = "{self.choose}" chooses for each person; take shared = true out')
+        if self.embed is not None and self.choose != "nearest":
+            raise ValueError('embed is for choose = "nearest"; take it out')
+        return self
+
+
+class LanguageModelSettings(Tempering):
     """A causal language model in a study.
 
     Attributes:
@@ -167,7 +185,7 @@ class LanguageModelSettings(Settings):
 
     def learned(self) -> dict[str, Any]:
         """What the fitted model depends on: not where its files lie, nor in which form it answers."""
-        elsewhere = {"checkpoint", "pretrain", "probabilities", "arithmetic", "memory_gib"}
+        elsewhere = {"checkpoint", "pretrain", "probabilities", "arithmetic", "memory_gib", "temperature"}
         return self.model_dump(mode="json", exclude=elsewhere)
 
     @model_validator(mode="before")
@@ -188,6 +206,8 @@ class LanguageModelSettings(Settings):
             raise ValueError('scratch = "tiny" has random weights; use = "finetune", or give pretrain = [FILES]')
         if self.scratch and self.method != "full":
             raise ValueError('scratch = "tiny" has random weights; adapters need a checkpoint: method = "full"')
+        if self.temperature and self.probabilities == "realised":
+            raise ValueError('temperature = true needs the whole list: probabilities = "full"')
         if self.use == "finetune" and (self.title_list or self.chat):
             raise ValueError('title_list and chat are for use = "off_the_shelf" and "in_context"; take them out')
         return self

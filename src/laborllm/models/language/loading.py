@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -106,8 +107,8 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
     unwritten = set(tokenizer.get_added_vocab()) - {tokenizer.bos_token}  # Gemma 3's mark for an image, say
     if wrong := sorted(set(beyond) - unwritten):
         raise LaborLLMError(
-            f"{folder}: the tokenizer has {len(wrong)} tokens, such as {wrong[0]!r}, beyond the {rows:,} of the model's "
-            "embedding; copy the tokenizer that belongs to the weights"
+            f"{folder}: the tokenizer has {len(wrong)} tokens, such as {wrong[0]!r}, beyond the {rows:,} of the "
+            "model's embedding; copy the tokenizer that belongs to the weights"
         )
     return tokenizer
 
@@ -137,7 +138,10 @@ def weight_files(folder: Path) -> list[Path]:
         try:
             safe_open(file, framework="pt").keys()
         except (OSError, SafetensorError) as error:
-            raise LaborLLMError(f"{file}: is cut short or damaged ({_first_line(error)}); copy it again") from error
+            raise LaborLLMError(
+                f"{file}: is cut short or damaged and cannot be loaded as a causal language model "
+                f"({_first_line(error)}); copy it again"
+            ) from error
     return files
 
 
@@ -178,13 +182,13 @@ def _require_causal(folder: Path, config: Any, name: str) -> None:
         raise _not_causal(folder, name, "it reads more than text; the family's text-only checkpoints work")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise _not_causal(folder, name, "transformers has none of this kind")
-    if getattr(config, "is_decoder", None) is False:  # an encoder's configuration; decoders have no such switch
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and getattr(config, "is_decoder", True) is False:
         raise _not_causal(folder, name, "it is an encoder, which sees the tokens that it should predict")
 
 
 def _causal_class(config: Any) -> str:
     """Name of the class that transformers takes for a configuration."""
-    served = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    served: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return str((served[0] if isinstance(served, tuple | list) else served).__name__)
 
 
@@ -205,7 +209,9 @@ def _needs_code(folder: Path, name: str) -> LaborLLMError:
 def _without_weights(folder: Path) -> LaborLLMError:
     pickles = [file for pattern in PICKLES for file in sorted(folder.glob(pattern))]
     if not pickles:
-        return LaborLLMError(f"{folder}: holds no .safetensors weights; copy the whole checkpoint (pickled weights are refused)")
+        return LaborLLMError(
+            f"{folder}: holds no .safetensors weights; copy the whole checkpoint (pickled weights are refused)"
+        )
     return LaborLLMError(
         f"{folder}: holds no .safetensors weights; pickled weights are refused ({pickles[0].name} can run code): where "
         "you trust them convert them once with AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new), and "
@@ -216,21 +222,31 @@ def _without_weights(folder: Path) -> LaborLLMError:
 def _load_weights(folder: Path, config: Any) -> Any:
     """The model in float32, with all of its weights and no others."""
     weight_files(folder)
+    model: Any
+    loading: dict[str, Any]
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
-            folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **LOCAL
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told, and refused
+            **LOCAL,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise LaborLLMError(
-            f"{folder}: cannot be loaded as a causal language model ({_first_line(error)})"
-        ) from error
+        raise LaborLLMError(f"{folder}: cannot be loaded as a causal language model ({_first_line(error)})") from error
     _require_whole(folder, loading)
     return model
 
 
 def _require_whole(folder: Path, loading: dict[str, Any]) -> None:
     """The weights must be those that the configuration describes, all of them and no others."""
-    unused = sorted(loading["unexpected_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    for name, found, expected in sorted(loading["mismatched_keys"]):
+        raise LaborLLMError(
+            f"{folder}: {name} has the shape {tuple(found)} and config.json says {tuple(expected)}; copy it whole"
+        )
+    unused = sorted(loading["unexpected_keys"])
     if unused:
         raise LaborLLMError(
             f"{folder}: config.json has no place for {unused[0]} ({len(unused)} such tensors); copy it whole"

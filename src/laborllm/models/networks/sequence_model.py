@@ -17,6 +17,7 @@ from laborllm.models.baselines import require_same_list
 from laborllm.models.networks.bag_network import BagNetwork
 from laborllm.models.networks.career_network import SIZES, CareerNetwork
 from laborllm.models.networks.lstm_network import LSTMNetwork
+from laborllm.models.networks.resume_files import HELD_OUT, Block, blocks, count, read_block, scan
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings
 from laborllm.models.networks.sequence_training import Network, Shard, learn, log_probabilities
 from laborllm.models.networks.sequences import LEVELS, Sequences
@@ -29,8 +30,6 @@ PhaseProgress = Callable[[str, int, int], None]
 ORDERED = ("year", "birth_year")
 """Covariates whose levels have an order: a level that was never seen is read as the nearest that was."""
 FILE = "model.json"
-HELD_OUT = 20
-"""Every twentieth person of the résumés chooses the weights that pre-training leaves."""
 AnySettings = CareerSettings | BagOfJobsSettings | LSTMSettings
 Words = Mapping[str, tuple[str | int, ...]]
 """Covariate -> the levels that were seen; level k + 1 is the k-th."""
@@ -83,7 +82,7 @@ class SequenceModel:
         if (self.folder / FILE).is_file():
             self._load(train.occupations)
             return
-        self.words = levels_seen([train.table, *map(_scan, self.settings.pretrain)])
+        self.words = levels_seen([train.table, *map(scan, self.settings.pretrain)])
         network = self._network(len(train.occupations))
         self.facts = {"parameters": sum(weight.numel() for weight in network.parameters())}
         if self.settings.pretrain:
@@ -110,13 +109,16 @@ class SequenceModel:
         return Probabilities(rows=careers.table.select(KEYS), occupations=careers.occupations, log_probabilities=answer)
 
     def _pretrain(self, network: Network, occupations: Occupations) -> None:
-        """Learn from the résumés, a file at a time."""
-        counted = [_count(path, occupations) for path in self.settings.pretrain]
+        """Learn from the résumés, a block of a file at a time."""
+        counted = [count(path, occupations) for path in self.settings.pretrain]
         rows, kept = (sum(column) for column in zip(*counted, strict=True))
         self.facts |= {"résumé rows": kept, "résumé rows whose occupation is not on the list": rows - kept}
-        read = partial(_read_shard, occupations=occupations, words=self.words)
-        shards: list[Shard] = [partial(read, path, held_out=False) for path in self.settings.pretrain]
-        held_out = read(self.settings.pretrain[0], held_out=True)
+        found = [block for path in self.settings.pretrain for block in blocks(path)]
+        read = partial(_read, occupations=occupations, words=self.words)
+        held_out = read(found[0], held_out=True)
+        if not len(held_out):
+            raise LaborLLMError(f"{found[0][0]}: needs {HELD_OUT} people or more; every twentieth chooses the weights")
+        shards: list[Shard] = [partial(read, block, held_out=False) for block in found]
         history = self._learn(network, "pre-training", shards, held_out)
         self.facts["résumé validation perplexity"] = history.best
 
@@ -152,7 +154,7 @@ class SequenceModel:
     def _save(self, network: Network, occupations: Occupations) -> None:
         """Write weights, levels and facts; the states of training go with the folder they replace."""
         content = {
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.learned(),
             "codes": occupations.codes,
             "words": self.words,
             "facts": self.facts,
@@ -173,7 +175,7 @@ class SequenceModel:
         """
         path = self.folder / FILE
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        same = content["settings"] == self.settings.model_dump(mode="json")
+        same = content["settings"] == self.settings.learned()
         if not same or tuple(content["codes"]) != occupations.codes:
             raise LaborLLMError(f"{self.folder}: holds a model of another study; choose another folder")
         self.words = {name: tuple(words) for name, words in content["words"].items()}
@@ -188,13 +190,18 @@ def sequences(careers: Careers, words: Words) -> Sequences:
     return Sequences(careers.starts, careers.previous, careers.occupation, levels)
 
 
+def _read(block: Block, *, occupations: Occupations, words: Words, held_out: bool) -> Sequences:
+    """The résumés of a block on the survey's list: every twentieth person, or the others."""
+    return sequences(read_block(block, occupations, held_out), words)
+
+
 def levels_seen(tables: list[pl.DataFrame | pl.LazyFrame]) -> Words:
     """The levels of every covariate that any of the tables has, in order."""
     found: dict[str, tuple[str | int, ...]] = {}
     for name in LEVELS:
         columns = [table.lazy().select(name) for table in tables if name in table.lazy().collect_schema()]
-        values = pl.concat(columns).unique().drop_nulls().collect()[name] if columns else pl.Series(name, [], pl.String)
-        found[name] = tuple(values.sort().to_list())
+        values = pl.concat(columns or [pl.LazyFrame({name: []}, {name: pl.String})])
+        found[name] = tuple(values.unique().drop_nulls().collect(engine="streaming")[name].sort().to_list())
     return found
 
 
@@ -228,36 +235,6 @@ def _nearest(values: pl.Series, known: np.ndarray) -> np.ndarray:
     left = np.maximum(right - 1, 0)
     place = np.where(np.abs(numbers - known[left]) <= np.abs(known[right] - numbers), left, right)
     return np.where(values.is_null().to_numpy(), 0, place + 1).astype(np.int64)
-
-
-def _scan(path: Path) -> pl.LazyFrame:
-    try:
-        table = pl.scan_parquet(path, glob=False)
-        table.collect_schema()  # opens the file
-        return table
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise LaborLLMError(f"{path}: cannot be read as Parquet; write it with `laborllm careers`") from error
-
-
-def _read_shard(path: Path, *, occupations: Occupations, words: Words, held_out: bool) -> Sequences:
-    """The résumés of a file on the survey's list; every twentieth person is held out."""
-    return sequences(_on_list(Careers.read(path), occupations, held_out), words)
-
-
-def _on_list(resumes: Careers, occupations: Occupations, held_out: bool) -> Careers:
-    """Rows whose occupation is on the list, of the people who are held out or of the others."""
-    table = resumes.table.with_columns(pl.col("occupation").cast(pl.String))
-    chosen = pl.Series(resumes.person_of_row % HELD_OUT == HELD_OUT - 1)
-    table = table.filter((chosen == held_out) & table["occupation"].is_in(list(occupations.codes)))
-    if not table.height:
-        raise LaborLLMError("the résumés share no occupation with the survey's list; give both one list of occupations")
-    return Careers(table.with_columns(pl.col("occupation").cast(occupations.dtype)), occupations)
-
-
-def _count(path: Path, occupations: Occupations) -> tuple[int, int]:
-    """Rows of a file, and those whose occupation is on the list."""
-    codes = _scan(path).select(pl.col("occupation").cast(pl.String)).collect()["occupation"]
-    return len(codes), int(codes.is_in(list(occupations.codes)).sum())
 
 
 def _device() -> torch.device:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from laborllm.models.temperature import Tempering
 from laborllm.settings import Settings
 
 
@@ -37,7 +38,7 @@ class SequenceTraining(Settings):
     patience: int = Field(default=5, ge=1)
 
 
-class SequenceSettings(Settings):
+class SequenceSettings(Tempering):
     """What the networks share.
 
     Attributes:

@@ -22,8 +22,10 @@ from laborllm.models.training_state import History, TrainingState
 
 Shard = Callable[[], Sequences]
 """Careers of some people, read when it is called."""
-PEOPLE_PER_PASS = 512
-"""People whose probabilities are computed together."""
+BFLOAT16_ON = ("cuda",)
+"""Kinds of device on which a network learns in bfloat16."""
+ROWS_PER_PASS = 8_000
+"""Person-years whose probabilities are computed together, about."""
 
 
 def learn(
@@ -58,7 +60,7 @@ def learn(
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
         weight_decay=settings.weight_decay,
-        fused=network.device.type == "cpu",
+        fused=True if network.device.type == "cpu" else None,
     )
     state = TrainingState(network, optimizer, folder)
     state.resume()
@@ -88,8 +90,8 @@ def log_probabilities(network: Network, careers: Sequences) -> np.ndarray:
     device = network.device
     answer = np.empty((len(careers.occupation), network.occupations), dtype=np.float32)
     by_length = np.argsort(careers.lengths, kind="stable")
-    for first in range(0, len(careers), PEOPLE_PER_PASS):
-        packed, row = careers.pack(by_length[first : first + PEOPLE_PER_PASS], device)
+    for people in _groups(by_length, careers, ROWS_PER_PASS):
+        packed, row = careers.pack(people, device)
         answer[row] = every_occupation(network, packed).cpu().numpy()
     return answer
 
@@ -106,13 +108,19 @@ def every_occupation(network: Network, packed: Packed) -> torch.Tensor:
 
 
 def nats(network: Network, packed: Packed) -> torch.Tensor:
-    """Negative log-probability of the realised occupations of a packed batch, shape (rows,)."""
-    if isinstance(network, LinearHead) and not network.published:
-        return nats_from_states(network.states(packed), network.output, packed.previous, packed.occupation)
-    outputs = network(packed)
+    """Negative log-probability of the realised occupations of a packed batch, float32, shape (rows,).
+
+    On a GPU the layers run in bfloat16; the head, its logits and all after them are float32.
+    """
+    if not isinstance(network, LinearHead):
+        return two_stage_nats(network(packed), packed.previous, packed.occupation)
+    device = network.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=device in BFLOAT16_ON):
+        states = network.states(packed)
     if not network.published:
-        return two_stage_nats(outputs, packed.previous, packed.occupation)
-    return two_stage_nats(*as_published(outputs, packed.previous), packed.occupation + PUBLISHED_SYMBOLS)
+        return nats_from_states(states.float(), network.output, packed.previous, packed.occupation)
+    outputs, place = as_published(network.output(states.float()), packed.previous)
+    return two_stage_nats(outputs, place, packed.occupation + PUBLISHED_SYMBOLS)
 
 
 def _leg(
@@ -145,8 +153,7 @@ def _update(
         careers = thinned(careers, people, settings.row_dropout, np.random.default_rng((seed, state.step)))
         people = np.arange(len(careers))
     packed, row = careers.pack(people, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        loss = nats(state.model, packed).mean()
+    loss = nats(state.model, packed).mean()
     value = float(loss.detach())
     if not math.isfinite(value):
         raise LaborLLMError(f"{state.folder}: the loss is {value} at update {state.step + 1}; lower the learning_rate")
@@ -179,13 +186,22 @@ def share_of_peak(update: int, settings: SequenceTraining) -> float:
 
 def _batches(shards: Sequence[Shard], rows: int, seed: int) -> Iterator[tuple[Sequences, np.ndarray]]:
     """Without end: people of a shard whose careers have about so many rows together."""
-    epoch = 0
+    epoch = met = 0
     while True:
         for place in np.random.default_rng((seed, epoch)).permutation(len(shards)):
             careers = shards[place]()
+            met += len(careers)
             people = np.random.default_rng((seed, epoch, int(place))).permutation(len(careers))
-            ends = np.cumsum(careers.lengths[people])
-            number = max(1, round(int(ends[-1]) / rows))
-            cuts = np.searchsorted(ends, np.arange(1, number) * (ends[-1] / number))
-            yield from ((careers, group) for group in np.split(people, cuts) if len(group))
+            yield from ((careers, group) for group in _groups(people, careers, rows))
+        if not met:
+            raise LaborLLMError("there is nobody to learn from; give résumés of more people")
         epoch += 1
+
+
+def _groups(people: np.ndarray, careers: Sequences, rows: int) -> list[np.ndarray]:
+    """The people in their order, cut into groups whose careers have about so many rows together."""
+    ends = np.cumsum(careers.lengths[people])
+    total = int(ends[-1]) if len(ends) else 0
+    number = max(1, round(total / rows))
+    cuts = np.searchsorted(ends, np.arange(1, number) * (total / number))
+    return [group for group in np.split(people, cuts) if len(group)]

@@ -63,7 +63,7 @@ def nats_from_states(
     """``two_stage_nats`` of the outputs of a linear layer: where people stay, only the output for staying is computed.
 
     Args:
-        states: what the layer reads, shape (rows, width).
+        states: what the layer reads, float32, shape (rows, width).
         output: gives one output for each occupation and a last one, s, for staying.
         previous, occupation: as in ``two_stage_nats``, shape (rows,).
 
@@ -71,15 +71,15 @@ def nats_from_states(
         float32, shape (rows,).
     """
     weight, bias = output.weight, output.bias
-    stay = functional.linear(states, weight[-1:], None if bias is None else bias[-1:])[:, 0].float()
+    stay = functional.linear(states, weight[-1:], None if bias is None else bias[-1:])[:, 0]
     later, moved = previous >= 0, occupation != previous
     first_stage = torch.where(later, functional.softplus(torch.where(moved, stay, -stay)), 0.0)
     rows = moved.nonzero()[:, 0]
     logits = functional.linear(states[rows], weight[:-1], None if bias is None else bias[:-1])  # (moves, occupations)
     later_moves = later[rows].nonzero()[:, 0]
-    held = torch.zeros_like(logits, requires_grad=False)
+    held = torch.zeros_like(logits)
     held[later_moves, previous[rows[later_moves]]] = -torch.inf
-    where = functional.cross_entropy((logits + held).float(), occupation[rows], reduction="none")
+    where = functional.cross_entropy(logits + held, occupation[rows], reduction="none")
     return first_stage.index_add(0, rows, where)
 
 

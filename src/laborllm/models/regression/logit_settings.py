@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from laborllm.errors import LaborLLMError
 from laborllm.models.regression.similarity import DISTANCE, require_similarities
 from laborllm.models.regression.terms import require_terms
-from laborllm.settings import Settings
+from laborllm.models.temperature import Tempering
 
 PUBLISHED = (
     "previous",
@@ -42,7 +42,7 @@ SIMILARITY = (
 GRID = (100.0, 50.0, 25.0, 12.0, 6.0, 3.0, 1.5, 0.7, 0.3)
 
 
-class LogitSettings(Settings):
+class LogitSettings(Tempering):
     """``[models.NAME] kind = "logit"``.
 
     Attributes:

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
+from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.text.titles import TokenizedResume
 
 PERSON_YEARS = 2000
@@ -27,6 +30,9 @@ PERSON_YEARS = 2000
 
 FOLDER = "shards"
 """Where a model's folder keeps them."""
+
+SECONDS_TO_APPEAR = 120.0
+"""A network drive may show another machine's file only after its cache of names has expired (NFS: 60 s)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -88,40 +94,57 @@ def cut_into_shards(
 
 
 def score_in_shards(
-    shards: Sequence[Shard], folder: Path, *, score: Score, model: str, progress: Progress
+    shards: Sequence[Shard], folder: Path, *, score: Score, model: str, progress: Progress, ranks: Ranks = ALONE
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Scores of every shard: first those that an earlier run left in the folder, then the others as they are done.
 
+    Several ranks score together: each takes the next shard that nobody has taken, writes it, and in the end reads
+    what the others wrote, so that every rank has all scores. All of them must iterate to the end. An earlier run may
+    have had another number of ranks.
+
     Args:
-        shards: the shards.
-        folder: the model's folder.
+        shards: the shards, the same on every rank.
+        folder: the model's folder, the same on every rank.
         score: scores the résumés of one shard.
         model: fingerprint of all else that the scores depend on.
         progress: called with (person-years done, all person-years); the first call tells what was there already.
+        ranks: the processes that score together.
 
     Yields:
         The rows of a shard and its scores, as ``score`` gave them.
 
     Raises:
-        LaborLLMError: the disk is full or the folder cannot be written; finished shards stay.
+        LaborLLMError: the disk is full, the folder cannot be written, a rank has another model, or cannot see
+            another's files; finished shards stay.
     """
+    if ranks.shared(model) != model:
+        raise LaborLLMError(
+            f"{folder}: process {ranks.rank} of {ranks.size} has another model than the first one; give all of them "
+            "the same software, kind of device and files"
+        )
     total = sum(shard.person_years for shard in shards)
-    missing, done = [], 0
-    for shard in shards:
+    unread = dict(enumerate(shards))
+    for place, shard in enumerate(shards):
         scores = _read(_file(folder, shard), shard.fingerprint(model))
-        if scores is None:
-            missing.append(shard)
-        else:
-            done += shard.person_years
+        if scores is not None:
+            del unread[place]
             yield shard.rows, scores
-    progress(done, total)
-    for shard in missing:
-        report = partial(_report_within, progress, done, shard.person_years, total)
+    places: list[int] = ranks.shared(list(unread))
+    missing = [shards[place] for place in places]
+    before = np.cumsum([total - sum(shard.person_years for shard in missing), *(each.person_years for each in missing)])
+    progress(int(before[0]), total)
+    for turn in ranks.turns(len(missing)):
+        shard = missing[turn]
+        report = partial(_report_within, progress, int(before[turn]), shard.person_years, total)
         scores = score(shard.resumes, rows=shard.person_years, progress=report)
         _write(_file(folder, shard), shard.fingerprint(model), scores)
-        done += shard.person_years
+        unread.pop(places[turn], None)
         yield shard.rows, scores
-        progress(done, total)
+        progress(int(before[turn + 1]), total)
+    ranks.barrier()
+    for shard in unread.values():
+        yield shard.rows, _read_of_other(_file(folder, shard), shard.fingerprint(model))
+    ranks.barrier()  # nobody overwrites or discards a file that another rank has yet to read
 
 
 def discard_shards(folder: Path) -> None:
@@ -160,6 +183,21 @@ def _read(path: Path, fingerprint: str) -> np.ndarray | None:
         logger.warning("%s: is not as it was written; its person-years are scored again", path)
         return None
     return np.asarray(scores)
+
+
+def _read_of_other(path: Path, fingerprint: str) -> np.ndarray:
+    """The scores that another rank has written; a network drive may show them late."""
+    give_up = monotonic() + SECONDS_TO_APPEAR
+    while True:
+        scores = _read(path, fingerprint)
+        if scores is not None:
+            return scores
+        if monotonic() > give_up:
+            raise LaborLLMError(
+                f"{path}: another process wrote it and this one cannot read it; put the run folder on a drive that "
+                "all machines share"
+            )
+        sleep(0.2)
 
 
 def _hash(scores: np.ndarray) -> str:

@@ -1,0 +1,140 @@
+"""What learning the text of résumés first is worth to a small language model, and what the words of titles are.
+
+    python benchmarks/transfer.py --json FILE --csv FILE --figure FILE.png [--people 500 1500 5000] [--resumes 20000]
+
+A simulated labor market (60 jobs): résumés of other people, unrepresentative and without states, and a survey. One
+small Llama learns the text of the résumés (real titles). From it, models of the first 500, 1,500 and 5,000 training
+people of the survey are fine-tuned: with the real titles, with numeric codes, with titles permuted among occupations.
+Beside them a model from random weights learns the same people, for as many epochs as make 400 updates (at least 8,
+stopped by validation). All predict the same 2,000 test people; differences are paired, intervals are clustered by
+person (1,000 bootstrap draws). Perplexity is over the closed list (normalised).
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import polars as pl
+
+from laborllm.evaluation.evaluate import EvaluationSettings, evaluate
+from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.language.language_model import LanguageModel
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.oracle import Oracle
+from laborllm.models.probabilities import Model
+from laborllm.survey.careers import Careers
+from laborllm.survey.simulated.simulate import simulate
+from laborllm.survey.simulated.world import SimulatedSettings
+
+VOCABULARY = 1024
+VALIDATION, TEST = 500, 2000
+UPDATES, BATCH = 400, 32
+WORDS = ("text", "numeric", "permuted")
+
+
+def settings(seed: int, **given: object) -> LanguageModelSettings:
+    return LanguageModelSettings(kind="language_model", vocabulary=VOCABULARY, seed=seed, **given)
+
+
+def people(careers: Careers, first: int, count: int) -> Careers:
+    """So many people from the given one on."""
+    start, stop = careers.starts[first], careers.starts[first + count]
+    return Careers(careers.table.slice(int(start), int(stop - start)), careers.occupations)
+
+
+def models(base: Path, count: int, seed: int) -> dict[str, LanguageModelSettings]:
+    epochs = max(8, math.ceil(UPDATES * BATCH / count))
+    after = {"learning_rate": 1e-3, "epochs": epochs, "schedule": "cosine", "warmup": 0.05}
+    after |= {"weight_decay": 0.1, "dropout": 0.1, "patience": 3}
+    scratch = settings(seed, scratch="tiny", training={"epochs": epochs})
+    tuned = {words: settings(seed, checkpoint=base, text={"titles": words}, training=after) for words in WORDS}
+    return {"no pre-training": scratch} | {f"pre-trained, {words} titles": given for words, given in tuned.items()}
+
+
+def run(counts: list[int], resumes: int, seed: int, folder: Path) -> pl.DataFrame:
+    world = {"source": "simulated", "seed": seed}
+    simulate(SimulatedSettings(**world, people=resumes, population="resume")).write(folder / "resumes.parquet")
+    market = SimulatedSettings(**world, people=2 * TEST + VALIDATION + 2 * max(counts))
+    survey = simulate(market)
+    test, validation = people(survey, 0, TEST), people(survey, TEST, VALIDATION)
+    first = settings(seed, scratch="tiny", use="off_the_shelf", pretrain=[folder / "resumes.parquet"])
+    LanguageModel(first, folder / "base").fit(people(survey, TEST + VALIDATION, min(counts)), validation)
+    results = []
+    for count in counts:
+        train = people(survey, TEST + VALIDATION, count)
+        tried: dict[str, Model] = {"transitions": TransitionFrequencies(TransitionSettings()), "oracle": Oracle(market)}
+        for name, given in models(folder / "base" / "checkpoint", count, seed).items():
+            tried[name] = LanguageModel(given, folder / f"{count} {name}")
+        predictions = {}
+        for name, model in tried.items():
+            start = time.process_time()
+            model.fit(train, validation)
+            predictions[name] = model.predict(test)
+            print(f"{count} people, {name}: {time.process_time() - start:.0f} CPU s", flush=True)
+        results.append(compared(evaluate(predictions, test, EvaluationSettings(by=())), count))
+    return pl.concat(results)
+
+
+def compared(result: object, count: int) -> pl.DataFrame:
+    """Perplexity of each model, and how much lower that of the one with résumés and real titles is."""
+    whole = {"task": "occupation", "metric": "perplexity", "subset": "all", "group": "all"}
+    wanted = pl.all_horizontal(pl.col(name) == value for name, value in whole.items())
+    levels = result.evaluation.filter(wanted).select("model", "estimate", "ci_low", "ci_high")
+    best = f"pre-trained, {WORDS[0]} titles"
+    pairs = result.comparisons.filter(wanted & ((pl.col("model_a") == best) | (pl.col("model_b") == best)))
+    sign = pl.when(pl.col("model_a") == best).then(-1).otherwise(1)
+    ends = [sign * pl.col("ci_low"), sign * pl.col("ci_high")]
+    gains = pairs.select(
+        model=pl.when(pl.col("model_a") == best).then("model_b").otherwise("model_a"),
+        gain=sign * pl.col("difference"),
+        gain_low=pl.min_horizontal(ends),
+        gain_high=pl.max_horizontal(ends),
+    )
+    return levels.join(gains, on="model", how="left").with_columns(people=pl.lit(count))
+
+
+def draw(table: pl.DataFrame, path: Path) -> None:
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for place, name in enumerate(table["model"].unique(maintain_order=True)):
+        rows = table.filter(pl.col("model") == name)
+        heights = rows["estimate"].to_numpy()
+        spread = np.abs(rows.select("ci_low", "ci_high").to_numpy().T - heights)  # (ends, sizes)
+        shifted = rows["people"].to_numpy() * (1 + 0.02 * (place - 2.5))
+        axes.errorbar(shifted, heights, yerr=spread, marker="o", markersize=4, capsize=2, label=name)
+    axes.set(xscale="log", xlabel="training people of the survey", ylabel="test perplexity, 95 % interval")
+    axes.set_xticks(table["people"].unique().sort().to_list(), [f"{n:,}" for n in table["people"].unique().sort()])
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, nargs="+", default=[500, 1500, 5000])
+    parser.add_argument("--resumes", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        table = run(given.people, given.resumes, given.seed, Path(folder))
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, float_precision=3, fmt_str_lengths=40):
+        print(table)
+    if given.json:
+        given.json.write_text(json.dumps(table.to_dicts(), indent=1))
+    if given.csv:
+        table.write_csv(given.csv)
+    if given.figure:
+        draw(table, given.figure)
+
+
+if __name__ == "__main__":
+    main()
