@@ -47,7 +47,7 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
         (f"{name}: parameters", f"{found.parameters:,}"),
         (f"{name}: titles tokenized", f"{found.titles:,}, {found.tokens_per_title:.1f} tokens each on average"),
         (f"{name}: training tokens an epoch", f"{found.training_tokens:,}"),
-        (f"{name}: memory (weights, gradients, optimiser, checkpoints, logits)", _bytes(found.memory)),
+        (f"{name}: memory (weights, gradients, optimiser, checkpoints, activations)", _bytes(found.memory)),
         (f"{name}: training, at most", _seconds(found.training_seconds)),
         (f"{name}: scoring the test people", _seconds(found.scoring_seconds)),
     ]

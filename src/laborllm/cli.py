@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from laborllm import survey_commands
+from laborllm import models_commands, survey_commands
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(survey_commands.app, name="survey")
+app.add_typer(models_commands.app, name="models")
 console = Console()
 messages = Console(stderr=True)
 

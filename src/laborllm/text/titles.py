@@ -143,7 +143,11 @@ class ResumeTokenizer:
     def _require_known(self, title: str, sequence: tuple[int, ...]) -> None:
         unknown = self.tokenizer.unk_token_id
         if not sequence or (unknown is not None and unknown in sequence):
-            raise LaborLLMError(f"title {title!r} has a character the tokenizer does not know; rename it")
+            lacking = [each for each in title if unknown in self.tokenizer(each, add_special_tokens=False)["input_ids"]]
+            named = f" ({lacking[0]!r})" if lacking else ""
+            raise LaborLLMError(
+                f"title {title!r} has a character the tokenizer does not know{named}; rename it or choose another tokenizer"
+            )
         require_unchanged(self.tokenizer, sequence, title)
 
 

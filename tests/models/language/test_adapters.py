@@ -71,6 +71,23 @@ def test_adapters_alone_learn_in_packs(family: str, resumes: list[TokenizedResum
             assert each.grad is None
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_checkpointing_serves_adapters_too(family: str, resumes: list[TokenizedResume], tmp_path: Path) -> None:
+    """Inputs of the first layer come from frozen weights, and scoring between legs knows nothing of it."""
+    plain, saving = adapted(family), adapted(family)
+    first = learn(plain, resumes, tmp_path / "a")
+    settings = SETTINGS.model_copy(update={"checkpointing": True})
+    second = finetune(
+        saving,
+        resumes,
+        lambda model: float(np.exp(-realised(model, resumes).mean())),
+        settings=settings,
+        folder=tmp_path / "b",
+        seed=1,
+    )
+    assert second.best == pytest.approx(first.best, rel=1e-4)
+
+
 def test_new_adapters_change_nothing_and_repeat(resumes: list[TokenizedResume]) -> None:
     plain = realised(random_model("llama"), resumes)
     state = torch.random.get_rng_state()

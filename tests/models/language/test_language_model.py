@@ -60,7 +60,7 @@ def test_from_scratch_and_loaded_again(careers: Careers, tmp_path: Path) -> None
     again = fitted(given, careers, tmp_path).predict(test)
     assert np.array_equal(predicted.log_probabilities, again.log_probabilities)
     kept = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert kept == {".safetensors", ".json"}
+    assert kept == {".safetensors", ".json", ".md"}
     assert not (tmp_path / "training").exists()
 
 

@@ -7,12 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from laborllm.errors import LaborLLMError
-from laborllm.models.language.language_model_settings import TrainingSettings
-from laborllm.models.language.parallel import SpreadLoss
-from laborllm.models.language.ranks import Ranks
-from laborllm.models.language.resume_loss import ResumeLoss
-from laborllm.models.language.scratch import tiny_llama, train_tokenizer
+from laborllm.models.language.scratch import train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer, TokenizedResume

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,14 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
+from laborllm.models.language.adapters import add_adapters, load_adapters, load_in_four_bits, save_adapters
 from laborllm.models.language.embedding import load_embedding
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.examples import States, choose_examples, example_resumes
 from laborllm.models.language.finetune import finetune, occupation_perplexity
 from laborllm.models.language.language_model_settings import LanguageModelSettings
-from laborllm.models.language.loading import load_checkpoint
+from laborllm.models.language.loading import load_checkpoint, load_tokenizer, read_config
+from laborllm.models.language.model_card import Card, base_licence, model_card, split_hash
 from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
 from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
@@ -38,6 +40,8 @@ from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
 PhaseProgress = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
+FINISHED = "training.json"
+"""Written last: the model beside it is whole."""
 PHASES = ("pre-training", "training")
 
 
@@ -83,7 +87,12 @@ class LanguageModel:
             people = "a training résumé" if shown.count == 1 else f"{shown.count} training résumés"
             titles = " and the list of titles" if self.settings.title_list else ""
             return f"The language model {name} as it is{chat}, behind {people} ({shown.choose}){titles}."
-        return f"The language model {name}, fine-tuned on the training résumés."
+        how = {
+            "full": "fine-tuned",
+            "lora": "fine-tuned by adapters (LoRA)",
+            "qlora": "fine-tuned by adapters on 4 bits",
+        }
+        return f"The language model {name}, {how[self.settings.method]} on the training résumés."
 
     @property
     def _from_scratch(self) -> str:
@@ -102,22 +111,43 @@ class LanguageModel:
         Raises:
             LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
         """
-        finished = self.folder / "training.json"
         self.pool = train
-        if finished.is_file():
-            titles = resume_titles(train.occupations, self.settings.text)
-            self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
-            record = json.loads(finished.read_text())
-            if record["settings"] != self.settings.learned():
-                raise LaborLLMError(f"{self.folder}: holds a model trained with other settings; choose another folder")
-            self.facts = record["facts"]
+        if (self.folder / FINISHED).is_file():
+            self._load(resume_titles(train.occupations, self.settings.text))
             return
         self.prepare(train)
         history = None if self.corpus is None else self._pretrain(self.corpus)
         if self.settings.use == "finetune":
+            if self._adapted:
+                self.model = add_adapters(self.model, self.settings.lora, seed=self.settings.seed)
+                self.facts["parameters trained"] = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             history = self._finetune(train, validation)
         if history is not None:
-            self._keep(history)
+            self._keep(history, train, validation)
+
+    @property
+    def _adapted(self) -> bool:
+        """Whether adapters are trained in place of the weights."""
+        return self.settings.use == "finetune" and self.settings.method != "full"
+
+    def _load(self, titles: Sequence[str]) -> None:
+        """What an earlier ``fit`` kept in the folder."""
+        record = json.loads((self.folder / FINISHED).read_text())
+        if record["settings"] != self.settings.learned():
+            raise LaborLLMError(f"{self.folder}: holds a model trained with other settings; choose another folder")
+        if self._adapted:
+            model, tokenizer = self._base()
+            self._use(load_adapters(model, self.folder / "adapters"), tokenizer, titles)
+        else:
+            self._use(*load_checkpoint(self.folder / "checkpoint"), titles)
+        self.facts = record["facts"]
+
+    def _base(self) -> tuple[Any, Any]:
+        """The checkpoint that the settings name; its weights in 4 bits for QLoRA."""
+        folder = Path(str(self.settings.checkpoint))
+        if self.settings.method == "qlora" and self._adapted:
+            return load_in_four_bits(folder), load_tokenizer(folder, read_config(folder))
+        return load_checkpoint(folder)
 
     def prepare(self, train: Careers) -> None:
         """Load or make the model and its tokenizer; check every title."""
@@ -133,7 +163,7 @@ class LanguageModel:
             tokenizer = train_tokenizer((resume.text for resume in written), words, self.settings.vocabulary)
             self._use(tiny_llama(tokenizer, self.settings.seed), tokenizer, titles)
         else:
-            self._use(*load_checkpoint(Path(str(self.settings.checkpoint))), titles)
+            self._use(*self._base(), titles)
         self._describe()
 
     def tokenized(self, careers: Careers) -> list[TokenizedResume]:
@@ -283,13 +313,40 @@ class LanguageModel:
             progress=partial(self.progress, phase),
         )
 
-    def _keep(self, history: History) -> None:
-        """Write the checkpoint as it is used, then what is known of it; what a killed training needs goes."""
-        with whole_folder(self.folder / "checkpoint") as temporary, full_disk_as_oserror():
-            self.model.save_pretrained(temporary)
+    def _keep(self, history: History, train: Careers, validation: Careers) -> None:
+        """Write the checkpoint or the adapters, then what is known of them; what a killed training needs goes."""
+        name = "adapters" if self._adapted else "checkpoint"
+        with whole_folder(self.folder / name) as temporary, full_disk_as_oserror():
+            if self._adapted:
+                save_adapters(self.model, temporary, Path(str(self.settings.checkpoint)))
+            else:
+                self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
+            card = self._card(history, {"train": train, "validation": validation})
+            (temporary / "README.md").write_text(card, encoding="utf-8")
         record = {"settings": self.settings.learned(), "facts": self.facts, "history": asdict(history)}
-        with whole_file(self.folder / "training.json") as temporary:
+        with whole_file(self.folder / FINISHED) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
         for phase in PHASES:
             shutil.rmtree(self.folder / phase, ignore_errors=True)
+
+    def _card(self, history: History, learned: Mapping[str, Careers]) -> str:
+        """What is said of the model beside its weights."""
+        base = self.settings.checkpoint
+        return model_card(
+            Card(
+                architecture=str(self.facts["architecture"]),
+                parameters=int(self.facts["parameters"]),
+                base=None if base is None else base.name,
+                licence="" if base is None else base_licence(base),
+                method=self.settings.method,
+                survey=", ".join(learned["train"].table["survey"].unique().sort().to_list()),
+                people={name: careers.people for name, careers in learned.items()},
+                person_years={name: len(careers) for name, careers in learned.items()},
+                occupations=len(learned["train"].occupations),
+                split=split_hash(learned["train"], learned["validation"]),
+                text=self.settings.text.model_dump(mode="json"),
+                training=self.settings.training.model_dump(mode="json"),
+                metrics={"raw perplexity of occupations, people who chose the weights": history.best},
+            )
+        )

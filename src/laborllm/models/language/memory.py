@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from laborllm.models.language.language_model_settings import LoraSettings
 from laborllm.models.language.token_loss import LOGIT_BYTES
+from laborllm.models.scoring.scorer import row_bytes
 
 Method = Literal["full", "lora", "qlora"]
 METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
@@ -30,8 +31,6 @@ LOGITS_HELD, STATES_HELD = 1, 3
 """Copies of a tile of logits, and of the states below them, that the loss holds (``token_loss.py``)."""
 LAYER_AGAIN = 1.3
 """A layer that is computed again, with the gradients inside it, in what it keeps."""
-SCORED_WIDTHS, SCORED_INSIDES = 14, 3
-"""Numbers a row that scoring holds at once, in widths of the residual stream and of the feed-forward block."""
 LOGIT_ROWS = 512
 """Rows whose logits a Hugging Face forward pass holds at once."""
 DOCUMENT_SHARE = 4
@@ -219,17 +218,6 @@ def scoring_memory(model: Any, rows: int, *, fewest: int = 1) -> ScoringMemory:
     documents = rows // DOCUMENT_SHARE * keys_and_values
     logits = FLOAT32 * min(rows, LOGIT_ROWS) * int(config.vocab_size)
     return ScoringMemory(rows=rows, weights=weights, activations=rows * row_bytes(config, FLOAT32) + documents + logits)
-
-
-def row_bytes(config: Any, itemsize: int) -> int:
-    """Bytes of a row's activations while scoring.
-
-    Args:
-        config: of the text model.
-        itemsize: bytes of a number.
-    """
-    inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(itemsize * (SCORED_WIDTHS * config.hidden_size + SCORED_INSIDES * inside))
 
 
 def _adapter_size(model: Any, lora: LoraSettings) -> int:

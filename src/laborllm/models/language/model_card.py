@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # of transformers
 
-from laborllm.survey.careers import PARTS, Careers
+from laborllm.survey.careers import Careers
 
 UNKNOWN = "unknown: check before you share"
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
@@ -133,18 +133,15 @@ def base_licence(checkpoint: Path) -> str:
     return UNKNOWN
 
 
-def split_hash(careers: Careers) -> str:
-    """Who is in which part of the split, as a SHA-256 from which nobody can be read: 16 hexadecimal digits.
+def split_hash(train: Careers, validation: Careers) -> str:
+    """Who was learned from and who chose the weights: 16 hexadecimal digits of a SHA-256 that name nobody.
 
-    Two models may be compared where it is the same.
-
-    Raises:
-        LaborLLMError: the careers are not split.
+    Models learned from the same people where it is the same.
     """
     digest = hashlib.sha256()
-    for name in PARTS:
-        people = careers.part(name).table["person"].unique().sort()
-        digest.update(json.dumps([name, people.to_list()], default=str).encode())
+    for part in (train, validation):
+        people = part.table["person"].unique().sort()
+        digest.update(json.dumps(people.to_list(), default=str).encode())
     return digest.hexdigest()[:16]
 
 

@@ -69,10 +69,12 @@ class ResumeLoss(nn.Module):
         """Within, ``forward`` and the way back may be called."""
         if self.checkpointing:
             _set_checkpointing(self.causal, wanted=True)
-        with packed_attention(self.causal) if self.packed else nullcontext():
-            yield
-        if self.checkpointing:
-            _set_checkpointing(self.causal, wanted=False)
+        try:
+            with packed_attention(self.causal) if self.packed else nullcontext():
+                yield
+        finally:
+            if self.checkpointing:
+                _set_checkpointing(self.causal, wanted=False)
 
     def forward(self, resumes: Sequence[TokenizedResume]) -> torch.Tensor:
         """Nats of the learned tokens of some résumés, which go through the model together."""
@@ -116,10 +118,10 @@ class ResumeLoss(nn.Module):
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             return f"it takes no packs: {str(error).splitlines()[0]}"
         moved = _largest_share(together[1:], beside_another[1:])
-        if moved > UNMOVED:
+        if not moved <= UNMOVED:  # NaN too
             return f"a résumé moves another's loss by a share of {moved:.1g}"
         differs = _largest_share(alone, together)
-        if differs > TOLERANCE[self.dtype]:
+        if not differs <= TOLERANCE[self.dtype]:
             return f"a pack's loss differs from that of its résumés by a share of {differs:.1g}"
         return None
 

@@ -27,6 +27,8 @@ Progress = Callable[[int, int], None]
 MOST_ROWS = {"cpu": 4096, "cuda": 32768}
 """Rows that go through a layer together when memory is plenty."""
 FEWEST_ROWS = 64
+WIDTHS, INSIDES = 14, 3
+"""Vectors of the model's width, and of its feed-forward's, that a row takes within a layer at once."""
 SHARE_OF_FREE_MEMORY = 0.5
 
 
@@ -366,11 +368,20 @@ def finite(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def row_bytes(config: Any, itemsize: int) -> int:
+    """Bytes of a row's activations in one layer.
+
+    Args:
+        config: of the text model.
+        itemsize: bytes of a number.
+    """
+    inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return int(itemsize * (WIDTHS * config.hidden_size + INSIDES * inside))
+
+
 def _rows_within(memory: float, model: Any) -> int:
     """How many rows may go through a layer together within some bytes of memory."""
-    config = model.config.get_text_config()
-    inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_of_row = model.dtype.itemsize * (14 * config.hidden_size + 3 * inside)
+    bytes_of_row = row_bytes(model.config.get_text_config(), model.dtype.itemsize)
     return int(np.clip(memory // bytes_of_row, FEWEST_ROWS, MOST_ROWS.get(device_of(model).type, MOST_ROWS["cpu"])))
 
 
