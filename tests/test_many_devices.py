@@ -80,11 +80,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def require_same(out: Path, alone: Path) -> None:
+def require_same(out: Path, alone: Path, *, allowed: float) -> None:
+    """The same losses and perplexities at the same steps, as shares, and the same probabilities, in nats."""
     for one, other in zip(legs(alone), legs(out), strict=True):
         assert one["step"] == other["step"]
-        assert other["training_loss"] == pytest.approx(one["training_loss"], rel=1e-6)
-        assert other["validation_perplexity"] == pytest.approx(one["validation_perplexity"], rel=1e-6)
+        assert other["training_loss"] == pytest.approx(one["training_loss"], rel=allowed)
+        assert other["validation_perplexity"] == pytest.approx(one["validation_perplexity"], rel=allowed)
     for name in ("transition", "llm", "both"):
         found, expected = (Probabilities.read(each / "probabilities" / f"{name}.parquet") for each in (out, alone))
         assert found.rows.equals(expected.rows)
@@ -96,7 +97,7 @@ def require_same(out: Path, alone: Path) -> None:
 def test_a_study_of_two_processes_is_that_of_one(alone: Path, tmp_path: Path, sharded: bool) -> None:
     said = run(write(tmp_path, sharded=sharded), tmp_path / "out", ranks=2)
     assert said.count("The report: ") == 1
-    require_same(tmp_path / "out", alone)
+    require_same(tmp_path / "out", alone, allowed=1e-5)
     assert not list((tmp_path / "out").rglob("shards"))
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "probabilities").iterdir()}
     run(write(tmp_path, sharded=sharded), tmp_path / "out")  # one process finds everything done
@@ -135,7 +136,7 @@ def test_after_a_killed_process_one_ends_as_if_nothing_had_happened(alone: Path,
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers)
     assert not (out / "models" / "llm" / "training.json").exists()
     run(study, out)
-    require_same(out, alone)
+    require_same(out, alone, allowed=1e-6)
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ class ResumeTokenizer:
             lacking = [each for each in title if unknown in self.tokenizer(each, add_special_tokens=False)["input_ids"]]
             named = f" ({lacking[0]!r})" if lacking else ""
             raise LaborLLMError(
-                f"title {title!r} has a character the tokenizer does not know{named}; rename it or choose another tokenizer"
+                f"title {title!r} has a character the tokenizer does not know{named}; rename it or change the tokenizer"
             )
         require_unchanged(self.tokenizer, sequence, title)
 

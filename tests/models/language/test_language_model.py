@@ -182,3 +182,28 @@ def test_a_real_checkpoint_learns(real_data: Path, careers: Careers, tmp_path: P
     tuned = fitted(given, careers, tmp_path / "tuned").predict(test)
     assert -tuned.raw.mean() < -shelf.raw.mean() - np.log(10)
     shutil.rmtree(tmp_path)
+
+
+def test_adapters_are_learned_kept_and_scored_unmerged(careers: Careers, checkpoint: Path, tmp_path: Path) -> None:
+    test = careers.part("test")
+    training = {"epochs": 2, "batch": 8, "learning_rate": 1e-2}
+    given = settings(checkpoint=checkpoint, method="lora", lora={"rank": 4}, training=training)
+    model = fitted(given, careers, tmp_path / "model")
+    assert "adapters (LoRA)" in model.description
+    assert 0 < model.facts["parameters trained"] < model.facts["parameters"] / 5
+    kept = {path.name for path in (tmp_path / "model" / "adapters").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= kept
+    assert not (tmp_path / "model" / "checkpoint").exists()
+    predicted = model.predict(test)
+    untouched = fitted(settings(checkpoint=checkpoint, use="off_the_shelf"), careers, tmp_path / "other").predict(test)
+    assert predicted.raw.mean() > untouched.raw.mean()
+    again = fitted(given, careers, tmp_path / "model").predict(test)
+    assert np.array_equal(predicted.log_probabilities, again.log_probabilities)
+
+
+def test_the_card_says_who_was_learned_from(careers: Careers, checkpoint: Path, tmp_path: Path) -> None:
+    fitted(settings(checkpoint=checkpoint, training={"epochs": 1}), careers, tmp_path / "model")
+    card = (tmp_path / "model" / "checkpoint" / "README.md").read_text()
+    assert f"{careers.part('train').people} people" in card
+    assert "a test survey" in card
+    assert "may reveal microdata" in card

@@ -255,3 +255,18 @@ def test_groups_hold_everything_within_bounds(packed: bool, resumes: list[Tokeni
         lengths = [len(each.tokens) for each in group]
         assert len(group) == 1 or (sum(lengths) if packed else max(lengths) * len(lengths)) <= 100
     assert len(found) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("family", ["llama", "mistral-window-16", "gemma2"])
+def test_packs_on_a_gpu_equal_a_processor(family: str, resumes: list[TokenizedResume]) -> None:
+    exact = plain_nats(random_model(family), resumes).item()
+    model = random_model(family).cuda()
+    loss = packed_loss(model, resumes)
+    assert (loss.how, loss.dtype) == (PACKED, torch.bfloat16)
+    with loss.ready():
+        nats = loss(resumes)
+        nats.backward()
+    assert nats.item() == pytest.approx(exact, rel=2e-2)
+    assert all(bool(torch.isfinite(each).all()) for each in gradients(model).values())
