@@ -122,13 +122,13 @@ def test_bad_files(few_careers: Careers, tmp_path: Path) -> None:
 def test_resumes_are_worth_people(tmp_path: Path) -> None:
     """Pre-trained on résumés of the same labor market, a model of few survey people predicts better."""
     resumes = tmp_path / "resumes.parquet"
-    simulate(SimulatedSettings(source="simulated", people=800, occupations=12, population="resume")).write(resumes)
-    survey = simulate(SimulatedSettings(source="simulated", people=600, occupations=12))
+    simulate(SimulatedSettings(source="simulated", people=1500, occupations=12, population="resume")).write(resumes)
+    survey = simulate(SimulatedSettings(source="simulated", people=500, occupations=12))
     careers = split_by_person(survey, (0.2, 0.2, 0.6), np.random.default_rng(1))
     nats = []
     for name, given in {
         "without": settings(),
-        "with": settings(pretrain=[resumes], training={"learning_rate": 1e-3, "epochs": 6}),
+        "with": settings(pretrain=[resumes], pretraining={"epochs": 3}, training={"learning_rate": 1e-3, "epochs": 6}),
     }.items():
         model = LanguageModel(given, tmp_path / name)
         model.fit(careers.part("train"), careers.part("validation"))

@@ -299,6 +299,7 @@ class LanguageModel:
             "epochs until the best checkpoint": round(best["epoch"], 2),
             "raw validation perplexity of the best checkpoint": round(history.best, 3),
             "epochs trained": round(history.legs[-1]["epoch"], 2),
+            "learned from": history.how,
         }
         return history
 
