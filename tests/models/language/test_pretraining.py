@@ -136,3 +136,14 @@ def test_resumes_are_worth_people(tmp_path: Path) -> None:
     test = careers.part("test")
     gain = np.bincount(test.person_of_row, weights=nats[1] - nats[0])  # (people,)
     assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
+
+
+def test_keys_that_are_not_given_suit_the_weights(tmp_path: Path) -> None:
+    scratch = settings(pretrain=["a.parquet"], pretraining={"epochs": 3}, training={"epochs": 2})
+    assert (scratch.pretraining.learning_rate, scratch.pretraining.epochs, scratch.pretraining.evaluations) == (
+        2e-3,
+        3,
+        4,
+    )
+    loaded = LanguageModelSettings(kind="language_model", checkpoint=tmp_path, pretrain=["a.parquet"])
+    assert (loaded.pretraining.learning_rate, loaded.pretraining.epochs, loaded.pretraining.evaluations) == (1e-5, 1, 4)

@@ -80,10 +80,8 @@ SCRATCH_TRAINING = TrainingSettings(
 """What a model with random weights is trained with, unless the study says otherwise."""
 
 
-PRETRAINING = TrainingSettings(
-    epochs=1, learning_rate=2e-3, schedule="cosine", warmup=0.05, weight_decay=0.1, evaluations=4
-)
-"""How a small model learns from résumés before it learns from the survey."""
+SCRATCH_PRETRAINING = SCRATCH_TRAINING.model_copy(update={"epochs": 1.0, "dropout": 0.0, "evaluations": 4})
+"""How a model with random weights learns from résumés before it learns from the survey."""
 
 
 class LoraSettings(Settings):
@@ -175,7 +173,7 @@ class LanguageModelSettings(Tempering):
     method: Literal["full", "lora", "qlora"] = "full"
     lora: LoraSettings = LoraSettings()
     pretrain: tuple[Path, ...] = ()
-    pretraining: TrainingSettings = PRETRAINING
+    pretraining: TrainingSettings = TrainingSettings(epochs=1, evaluations=4)
     text: ResumeSettings = ResumeSettings()
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     probabilities: Literal["full", "realised"] = "full"
@@ -193,9 +191,10 @@ class LanguageModelSettings(Tempering):
     def _training_of_scratch(cls, given: Any) -> Any:
         if not isinstance(given, dict) or not given.get("scratch"):
             return given
-        training = given.get("training", {})
-        if isinstance(training, dict) and not training.get("preset"):
-            return {**given, "training": SCRATCH_TRAINING.model_dump() | training}
+        for name, defaults in {"training": SCRATCH_TRAINING, "pretraining": SCRATCH_PRETRAINING}.items():
+            own = given.get(name, {})
+            if isinstance(own, dict) and not own.get("preset"):
+                given = {**given, name: defaults.model_dump() | own}
         return given
 
     @model_validator(mode="after")
