@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -163,14 +163,22 @@ def show_results(out: Path, confidence: float) -> None:
 
 
 def _run(study: Path, out: Path, command: str) -> None:
+    from laborllm.models.language.ranks import Ranks
     from laborllm.run import run_study
     from laborllm.study import read_study
 
-    content = read_study(study)
-    with stage_bars() as progress:
-        report = run_study(content, out, command=command, progress=progress)
+    with Ranks.of_environment() as ranks:
+        content = read_study(study)
+        with stage_bars() if ranks.first else nullcontext(_say_nothing) as progress:
+            report = run_study(content, out, command=command, progress=progress)
+    if not ranks.first:
+        return
     show_results(out, content.evaluation.confidence)
     console.print(f"The report: {report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    """The progress of a process that is not the first."""
 
 
 def _read_careers(study: "Study", progress: "StageProgress") -> "Careers":

@@ -14,6 +14,7 @@ from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.networks.sequence_settings import SequenceSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.oracle import Oracle, OracleSettings
@@ -47,6 +48,9 @@ SAVED_HERE = NoChange | TransitionFrequencies | MultinomialLogit | GradientBoost
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
     """Run every stage of a study and write its run folder; what is there already and unchanged is kept.
 
+    Of the processes that torchrun or its like has started, the first does all of it; the others fit and score the
+    language models with it, and end when it ends.
+
     Args:
         study: the study, its paths absolute.
         out: the run folder.
@@ -59,21 +63,38 @@ def run_study(study: Study, out: Path, *, command: str, progress: Progress = lam
     Raises:
         LaborLLMError: an input, a setting or the disk stands in the way; finished stages stay in the folder.
     """
-    _require_run_folder(study, out)
-    with sole_writer(out):
-        run = _Run(study, out, command, progress)
-        run.careers()
-        for name in study.models:
-            run.model(name)
-        run.evaluation()
-        return run.report()
+    with Ranks.of_environment() as ranks:
+        if not ranks.first:
+            _follow(study, out, ranks)
+            return out / "report.html"
+        _require_run_folder(study, out)
+        with sole_writer(out):
+            run = _Run(study, out, command, progress, ranks)
+            run.careers()
+            for name in study.models:
+                run.model(name)
+            run.evaluation()
+            report = run.report()
+        ranks.shared(None)
+        return report
+
+
+def _follow(study: Study, out: Path, ranks: Ranks) -> None:
+    """Fit and score every model that the first rank names, until it names none."""
+    while (name := ranks.shared()) is not None:
+        careers = Careers.read(out / "careers.parquet")
+        model = build_model(
+            name, study, folder=out / "models" / name, progress=lambda stage, done, total: None, ranks=ranks
+        )
+        model.fit(careers.part("train"), careers.part("validation"))
+        model.predict(careers.part("test"))
 
 
 class _Run:
     """One run of a study: does a stage unless its fingerprint and its outputs are as an earlier run left them."""
 
-    def __init__(self, study: Study, out: Path, command: str, progress: Progress) -> None:
-        self.study, self.out, self.progress = study, out, progress
+    def __init__(self, study: Study, out: Path, command: str, progress: Progress, ranks: Ranks) -> None:
+        self.study, self.out, self.progress, self.ranks = study, out, progress, ranks
         earlier = earlier_record(out)
         self.record = Record(command=command, seed=study.split.seed, seeds=_seeds(study))
         self.record.notes = earlier.get("notes", [])
@@ -195,7 +216,10 @@ class _Run:
         folder = self.out / "models" / name
         self._clear_unless(folder, learned)
         careers = Careers.read(self.out / "careers.parquet")
-        model = build_model(name, self.study, folder=folder, progress=self.progress)
+        together = [each for each in self._members(name) if isinstance(self.study.models[each], LanguageModelSettings)]
+        ranks = self.ranks if together else ALONE
+        ranks.shared(name)  # the others wait in ``_follow``
+        model = build_model(name, self.study, folder=folder, progress=self.progress, ranks=ranks)
         model.fit(careers.part("train"), careers.part("validation"))
         inner = model.model if isinstance(model, Tempered) else model
         if isinstance(
@@ -205,17 +229,21 @@ class _Run:
         if isinstance(model, Tempered):
             model.save(folder)
         model.predict(careers.part("test")).write(self.out / "probabilities" / f"{name}.parquet")
-        settings = self.study.models[name]
-        for scored in settings.of if isinstance(settings, EnsembleSettings) else (name,):
-            if isinstance(self.study.models[scored], LanguageModelSettings):
-                from laborllm.models.scoring.shards import discard_shards  # needs laborllm[llm]
+        for scored in together:
+            from laborllm.models.scoring.shards import discard_shards  # needs laborllm[llm]
 
-                discard_shards(self.out / "models" / scored)
+            discard_shards(self.out / "models" / scored)
         self.record.models[name] = {
             "kind": self.study.models[name].kind,
             "description": model.description,
             "facts": dict(model.facts),
         }
+
+    def _members(self, name: str) -> tuple[str, ...]:
+        """A model and, of an ensemble, all that it asks."""
+        settings = self.study.models[name]
+        below = settings.of if isinstance(settings, EnsembleSettings) else ()
+        return (name, *(each for member in below for each in self._members(member)))
 
     def _clear_unless(self, folder: Path, learned: str) -> None:
         """A trained or half-trained model is gone on with only under the very same settings and data."""

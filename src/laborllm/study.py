@@ -17,6 +17,7 @@ from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.models.no_change import NoChange, NoChangeSettings
 from laborllm.models.oracle import Oracle, OracleSettings
@@ -138,17 +139,17 @@ def read_careers(study: Study) -> Careers:
     return split_by_person(careers, study.split.shares, np.random.default_rng(study.split.seed))
 
 
-def build_model(name: str, study: Study, *, folder: Path, progress: Progress) -> Model:
-    """The model of that name, not yet fitted.
+def build_model(name: str, study: Study, *, folder: Path, progress: Progress, ranks: Ranks = ALONE) -> Model:
+    """The model of that name, not yet fitted; ``ranks`` fit and score language models together.
 
     Raises:
         LaborLLMError: a language model is asked for and torch is not installed, or an oracle for a real survey.
     """
-    model = _untempered(name, study, folder=folder, progress=progress)
+    model = _untempered(name, study, folder=folder, progress=progress, ranks=ranks)
     return Tempered(model) if study.models[name].temperature else model
 
 
-def _untempered(name: str, study: Study, *, folder: Path, progress: Progress) -> Model:
+def _untempered(name: str, study: Study, *, folder: Path, progress: Progress, ranks: Ranks) -> Model:
     settings = study.models[name]
     match settings:
         case NoChangeSettings():
@@ -165,7 +166,7 @@ def _untempered(name: str, study: Study, *, folder: Path, progress: Progress) ->
             return Oracle(study.survey)
         case EnsembleSettings():
             members = {
-                member: build_model(member, study, folder=folder.parent / member, progress=progress)
+                member: build_model(member, study, folder=folder.parent / member, progress=progress, ranks=ranks)
                 for member in settings.of
             }
             return Ensemble(members)
@@ -180,7 +181,7 @@ def _untempered(name: str, study: Study, *, folder: Path, progress: Progress) ->
         case LanguageModelSettings():
             with needs_torch(name):
                 from laborllm.models.language.language_model import LanguageModel
-            return LanguageModel(settings, folder, _phases(name, progress))
+            return LanguageModel(settings, folder, _phases(name, progress), ranks=ranks)
 
 
 @contextmanager

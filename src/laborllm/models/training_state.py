@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from laborllm.files import whole_folder
+from laborllm.models.language.ranks import ALONE, Ranks
 
 CURRENT, BEST, MOMENTS = "current.safetensors", "best.safetensors", "optimizer.safetensors"
 
@@ -57,33 +58,39 @@ class TrainingState:
     Args:
         model: any torch module.
         optimizer: its optimiser.
-        folder: where the state is kept while training lasts.
+        folder: where the state is kept while training lasts; the first rank alone writes and reads it, and files
+            hold whole tensors, so that a run goes on with any number of ranks.
+        ranks: the processes that train together, each with the whole model or a part of it.
     """
 
-    def __init__(self, model: Any, optimizer: torch.optim.Optimizer, folder: Path) -> None:
-        self.model, self.optimizer, self.folder = model, optimizer, folder
+    def __init__(self, model: Any, optimizer: torch.optim.Optimizer, folder: Path, *, ranks: Ranks = ALONE) -> None:
+        self.model, self.optimizer, self.folder, self.ranks = model, optimizer, folder, ranks
         self.step = 0
         self.history = History()
 
     def keep(self, improved: bool) -> None:
         """Save the state of the run, and the weights as the best if they are."""
+        weights, moments = (_gathered(each, self.ranks) for each in (_trained(self.model), self._moments()))
+        if not self.ranks.first:
+            return
         with whole_folder(self.folder) as temporary, full_disk_as_oserror():
-            save_file(_on_processor(_trained(self.model)), temporary / CURRENT)
+            save_file(weights, temporary / CURRENT)
             copyfile(temporary / CURRENT if improved else self.folder / BEST, temporary / BEST)
-            save_file(_on_processor(self._moments()), temporary / MOMENTS)
+            save_file(moments, temporary / MOMENTS)
             state = {"step": self.step, "history": asdict(self.history)}
             (temporary / "state.json").write_text(json.dumps(state, indent=1))
 
     def resume(self) -> None:
         """Go on from the saved state, if there is one."""
-        if not (self.folder / "state.json").is_file():
+        file = self.folder / "state.json"
+        state = self.ranks.shared(json.loads(file.read_text()) if self.ranks.first and file.is_file() else None)
+        if state is None:
             return
-        state = json.loads((self.folder / "state.json").read_text())
         self.step, self.history = state["step"], History(**state["history"])
-        _restore(self.model, load_file(self.folder / CURRENT))
-        moments = load_file(self.folder / MOMENTS)
+        trained = _trained(self.model)
+        _restore(trained, self.folder / CURRENT, self.ranks)
         by_name: dict[str, dict[str, torch.Tensor]] = {}
-        for key, value in moments.items():
+        for key, value in self._saved_moments(trained).items():
             name, _, moment = key.rpartition("/")
             by_name.setdefault(name, {})[moment] = value
         saved = self.optimizer.state_dict()
@@ -93,13 +100,24 @@ class TrainingState:
 
     def load_best(self) -> None:
         """Put the best weights into the model."""
-        _restore(self.model, load_file(self.folder / BEST))
+        _restore(_trained(self.model), self.folder / BEST, self.ranks)
         self.model.eval()
 
     def _names(self) -> list[str]:
         """Names of what the optimiser trains, in its order."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         return [names[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _saved_moments(self, trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the optimiser remembered when it was saved, in parts where the weights are."""
+        saved = load_file(self.folder / MOMENTS) if self.ranks.first else {}
+        if self.ranks.size == 1:
+            return saved
+        keys = self.ranks.shared([key for key, value in saved.items() if value.ndim])
+        steps = self.ranks.shared({key: value.item() for key, value in saved.items() if not value.ndim})
+        moments = {key: torch.empty_like(trained[key.rpartition("/")[0]]) for key in keys}
+        _restore(moments, saved, self.ranks)
+        return moments | {key: torch.tensor(step) for key, step in steps.items()}
 
     def _moments(self) -> dict[str, torch.Tensor]:
         """What the optimiser remembers of each parameter."""
@@ -123,13 +141,44 @@ def _trained(model: Any) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _on_processor(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same in the memory of the processor, where no copy takes a GPU's."""
-    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+def _gathered(tensors: dict[str, torch.Tensor], ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Whole tensors in the memory of the processor, where no copy takes a GPU's; on the first rank alone."""
+    found = {}
+    for name, tensor in tensors.items():
+        whole = tensor if ranks.size == 1 else _whole(tensor)
+        if ranks.first:
+            found[name] = whole.cpu().contiguous()
+    return found
 
 
 @torch.no_grad()
-def _restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            parameter.copy_(weights[name])
+def _restore(tensors: dict[str, torch.Tensor], saved: Path | dict[str, torch.Tensor], ranks: Ranks) -> None:
+    """Fill tensors from a file, or from tensors of the same names, that the first rank reads."""
+    if isinstance(saved, Path):
+        saved = load_file(saved) if ranks.first else {}
+    for name, tensor in tensors.items():
+        if ranks.size == 1:
+            tensor.copy_(saved[name])
+        else:
+            _spread(tensor, saved.get(name), ranks)
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor whose parts lie on several ranks, put together on each."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _spread(tensor: torch.Tensor, whole: torch.Tensor | None, ranks: Ranks) -> None:
+    """Fill every rank's tensor, or its part of it, from the first rank's whole one."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if whole is None:
+        whole = torch.empty(tensor.shape, dtype=tensor.dtype)
+    whole = whole.to(tensor.device)
+    if isinstance(tensor, DTensor):
+        tensor.copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
+    else:
+        ranks.spread(whole)
+        tensor.copy_(whole)

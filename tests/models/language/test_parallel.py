@@ -5,12 +5,8 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from laborllm.models.language.scratch import train_tokenizer
-from laborllm.survey.careers import Careers
-from laborllm.text.resume import ResumeSettings, write_resumes
-from laborllm.text.titles import ResumeTokenizer, TokenizedResume
 from tests.models.language.test_ranks import start_ranks
 
 PROGRAM = """
@@ -122,10 +118,3 @@ def test_another_number_of_ranks_goes_on_after_a_kill(tmp_path: Path) -> None:
     for name, found in went_on.items():
         assert max(differences(undisturbed, found).values()) < 1e-6, name
         assert found[1] == pytest.approx(undisturbed[1], rel=1e-6)
-
-
-@pytest.fixture(scope="module")
-def tokenized(few_careers: Careers) -> list[TokenizedResume]:
-    written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
-    return ResumeTokenizer(tokenizer, few_careers.occupations.titles).encode(written)

@@ -19,9 +19,10 @@ import torch
 from torch.nn import functional
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.batches import groups
 from laborllm.models.language.language_model_settings import TrainingSettings
 from laborllm.models.language.packing import learned_tokens
+from laborllm.models.language.parallel import SpreadLoss
+from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.language.resume_loss import ResumeLoss
 from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
 from laborllm.models.training_state import History, TrainingState
@@ -29,6 +30,8 @@ from laborllm.text.titles import TokenizedResume
 
 logger = logging.getLogger(__name__)
 
+RANK_SEED = 500_009
+"""Ranks drop different activations."""
 POOL = 16
 """Batches are made of résumés of similar length within a random pool of this many batches."""
 
@@ -42,6 +45,7 @@ def finetune(
     folder: Path,
     seed: int,
     progress: Progress = no_progress,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Fine-tune a model in place and leave it at its best checkpoint.
 
@@ -51,24 +55,26 @@ def finetune(
     Args:
         model: a Hugging Face causal language model; with adapters (``adapters.py``) they alone are trained.
         train: tokenized résumés of the training people.
-        validation: perplexity of the occupations of the validation people under the model it is given.
+        validation: perplexity of the occupations of the validation people under what it is given: the model or, where
+            that is sharded, the loss that it is trained with.
         settings: epochs, learning rate, …
         folder: where the state is kept while training lasts.
         seed: seed of the order of people and of dropout.
         progress: called with (steps done, all steps).
+        ranks: the processes that train together, each with the same model and the same résumés.
 
     Raises:
         LaborLLMError: the loss is not finite, or memory does not suffice for one résumé; the best checkpoint so far
             stays in the folder.
     """
-    run = Run(model, train, settings, folder, seed)
+    run = Run(model, train, settings, folder, seed, ranks=ranks)
     run.resume()
     run.history.how = run.loss.how
-    dropout = add_dropout(model, settings.dropout)
+    dropout = add_dropout(run.model, settings.dropout)
     try:
         while run.step < run.steps and run.history.since_best() < settings.patience:
             loss = run.leg(progress)
-            perplexity = validation(model)
+            perplexity = ranks.shared(validation(run.spread if run.spread.sharded else model))
             if not math.isfinite(perplexity):
                 raise LaborLLMError(
                     f"{folder}: the validation perplexity is {perplexity} at step {run.step}; lower "
@@ -78,16 +84,31 @@ def finetune(
     finally:
         for handle in dropout:
             handle.remove()
+    run.model = run.spread.end()
     run.load_best()
     return run.history
 
 
-def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int) -> float:
-    """Perplexity of the realised titles: exp(total nats / person-years)."""
+def occupation_perplexity(model: Any, resumes: Sequence[TokenizedResume], rows: int, *, ranks: Ranks = ALONE) -> float:
+    """Perplexity of the realised titles: exp(total nats / person-years).
+
+    Args:
+        model: a Hugging Face causal language model, or the loss with which a sharded one is trained.
+        resumes: tokenized résumés that together score every row once.
+        rows: number of person-years.
+        ranks: the processes that have the model; each scores some of the résumés.
+    """
+    if isinstance(model, SpreadLoss):
+        return float(np.exp(model.title_nats(resumes) / rows))
     model.eval()
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         return math.nan
-    return float(np.exp(-Scorer(model).realised(resumes, rows=rows).mean()))
+    own, raw = resumes[ranks.rank :: ranks.size], np.zeros(rows)
+    scored = Scorer(model).realised(own, rows=rows) if own else raw
+    for resume in own:
+        lines = resume.rows[resume.first_scored :]
+        raw[lines.start : lines.stop] = scored[lines.start : lines.stop]
+    return float(np.exp(-ranks.sum_arrays(raw).mean()))
 
 
 def time_per_token(model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings) -> float:
@@ -145,15 +166,25 @@ class Run(TrainingState):
         settings: epochs, learning rate, …
         folder: where the state is kept.
         seed: of the order of people and of dropout.
+        ranks: the processes that train together.
     """
 
     def __init__(
-        self, model: Any, train: Sequence[TokenizedResume], settings: TrainingSettings, folder: Path, seed: int
+        self,
+        model: Any,
+        train: Sequence[TokenizedResume],
+        settings: TrainingSettings,
+        folder: Path,
+        seed: int,
+        *,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, _optimizer(model, settings), folder)
+        loss = ResumeLoss(model, settings)
+        loss.choose(train)
+        self.spread = SpreadLoss(loss, ranks, sharded=settings.sharded)
+        self.loss = self.spread.loss
+        super().__init__(self.spread.model, _optimizer(self.spread.model, settings), folder, ranks=ranks)
         self.train, self.settings, self.seed = train, settings, seed
-        self.loss = ResumeLoss(model, settings)
-        self.loss.choose(train)
         self.tokens_at_once = self.loss.tokens_at_once
         self.steps_per_epoch = math.ceil(len(train) / settings.batch)
         self.steps = math.ceil(self.steps_per_epoch * settings.epochs)
@@ -164,7 +195,7 @@ class Run(TrainingState):
         self.model.train()
         total, tokens = 0.0, 0
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), self.loss.ready():
-            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            torch.manual_seed(self.seed * 1_000_003 + self.step + RANK_SEED * self.ranks.rank)
             for batch in self._batches_of_leg():
                 loss, count = self.update(batch)
                 total, tokens = total + loss * count, tokens + count
@@ -182,7 +213,7 @@ class Run(TrainingState):
     def update(self, resumes: list[TokenizedResume]) -> tuple[float, int]:
         """One step of the optimiser; mean loss and number of tokens learned."""
         count = sum(len(learned_tokens(resume, self.settings.loss)) for resume in resumes)
-        loss = self._gradients(resumes, count)
+        loss = self.ranks.sum(self._gradients(resumes, count))
         if not math.isfinite(loss):
             raise LaborLLMError(
                 f"{self.folder}: the loss is {loss} at step {self.step + 1}; lower training.learning_rate "
@@ -200,24 +231,21 @@ class Run(TrainingState):
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._accumulate(resumes, count)
+                return self.spread.backward(resumes, count, self.tokens_at_once)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _lacks_memory(error):
                     raise
                 largest = self._largest(resumes, error)
             self._halve(largest)  # when what the failed pack held is free again
 
-    def _accumulate(self, resumes: list[TokenizedResume], count: int) -> float:
-        total = torch.zeros((), device=self.loss.device)
-        for group in groups(resumes, self.tokens_at_once, packed=self.loss.packed):
-            share = self.loss(group) / count
-            share.backward()
-            total += share.detach()
-        return total.item()
-
     def _largest(self, resumes: list[TokenizedResume], error: RuntimeError) -> int:
         """Tokens of the largest pack that can still be halved."""
-        cut = [each for each in groups(resumes, self.tokens_at_once, packed=self.loss.packed) if len(each) > 1]
+        cut = [each for each in self.spread.own(resumes, self.tokens_at_once) if len(each) > 1]
+        if self.spread.sharded:
+            raise LaborLLMError(
+                f"process {self.ranks.rank} lacks memory for {self.tokens_at_once} tokens at once, and the others wait "
+                "for it; set training.checkpointing = true, or start more processes"
+            ) from error
         if not cut:
             raise LaborLLMError(
                 f"not enough memory to train on one résumé of {max(len(each.tokens) for each in resumes)} tokens; set "

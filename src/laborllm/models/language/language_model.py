@@ -24,6 +24,7 @@ from laborllm.models.language.model_card import Card, base_licence, model_card, 
 from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
 from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
+from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.models.language.windows import fit_context, lines_without_oldest
 from laborllm.models.probabilities import Probabilities, normalise
@@ -52,16 +53,23 @@ class LanguageModel:
         settings: which model, which use.
         folder: where the fine-tuned model is kept; a model that is there already is not trained again.
         progress: called with ("pre-training", "training" or "scoring", done, total).
+        ranks: the processes that fit and predict together: each calls both with the same careers and gets the whole
+            answer, the first one writes.
 
     Attributes:
         facts: what the report says of the model.
     """
 
     def __init__(
-        self, settings: LanguageModelSettings, folder: Path, progress: PhaseProgress = lambda phase, done, total: None
+        self,
+        settings: LanguageModelSettings,
+        folder: Path,
+        progress: PhaseProgress = lambda phase, done, total: None,
+        *,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings, self.folder = settings, folder
-        self.progress = progress
+        self.progress, self.ranks = progress, ranks
         self.facts: dict[str, str | int | float] = {}
         self.model: Any = None
         self.tokenizer: Any = None
@@ -112,7 +120,7 @@ class LanguageModel:
             LaborLLMError: the checkpoint or its tokenizer cannot be used, or the loss is not finite.
         """
         self.pool = train
-        if (self.folder / FINISHED).is_file():
+        if self.ranks.shared((self.folder / FINISHED).is_file()):
             self._load(resume_titles(train.occupations, self.settings.text))
             return
         self.prepare(train)
@@ -122,7 +130,7 @@ class LanguageModel:
                 self.model = add_adapters(self.model, self.settings.lora, seed=self.settings.seed)
                 self.facts["parameters trained"] = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             history = self._finetune(train, validation)
-        if history is not None:
+        if history is not None and self.ranks.first:
             self._keep(history, train, validation)
 
     @property
@@ -199,6 +207,7 @@ class LanguageModel:
                 ]
             ),
             progress=partial(self.progress, "scoring"),
+            ranks=self.ranks,
         )
         rows, occupations = careers.table.select(KEYS), careers.occupations
         label = BFLOAT16 if scorer.arithmetic == BFLOAT16 else None
@@ -259,8 +268,7 @@ class LanguageModel:
         return scorer
 
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.tokenizer = model.to(device).eval(), tokenizer
+        self.model, self.tokenizer = model.to(self.ranks.device).eval(), tokenizer
         self.resumes = ResumeTokenizer(tokenizer, titles)
 
     def _describe(self) -> None:
@@ -307,11 +315,12 @@ class LanguageModel:
         return finetune(
             self.model,
             learned,
-            lambda model: occupation_perplexity(model, held_out, rows),
+            lambda model: occupation_perplexity(model, held_out, rows, ranks=self.ranks),
             settings=self.settings.training if phase == "training" else self.settings.pretraining,
             folder=self.folder / phase,
             seed=self.settings.seed,
             progress=partial(self.progress, phase),
+            ranks=self.ranks,
         )
 
     def _keep(self, history: History, train: Careers, validation: Careers) -> None:

@@ -28,6 +28,8 @@ class TrainingSettings(Settings):
         precision: "bfloat16" multiplies in bfloat16 and keeps float32 weights, gradients and moments; "float32" does
             not; by default bfloat16 on a GPU.
         checkpointing: activations are computed again on the way back: less memory, a third more time.
+        sharded: of several processes each keeps a part of weights, gradients and moments (FSDP2), so that a model is
+            trained that one GPU cannot hold with them; otherwise each has them whole (DDP). No result depends on it.
         evaluations: how many times an epoch the validation perplexity is measured and the state saved.
         patience: training stops after this many evaluations without a new best.
     """
@@ -44,6 +46,7 @@ class TrainingSettings(Settings):
     loss: Literal["all_tokens", "occupations"] = "all_tokens"
     precision: Literal["float32", "bfloat16"] | None = None
     checkpointing: bool = False
+    sharded: bool = False
     evaluations: int = Field(default=1, ge=1)
     patience: int = Field(default=5, ge=1)
 
@@ -184,7 +187,9 @@ class LanguageModelSettings(Tempering):
     def learned(self) -> dict[str, Any]:
         """What the fitted model depends on: not where its files lie, nor in which form it answers."""
         elsewhere = {"checkpoint", "pretrain", "probabilities", "arithmetic", "memory_gib", "temperature"}
-        return self.model_dump(mode="json", exclude=elsewhere)
+        left_out: dict[str, Any] = dict.fromkeys(elsewhere, True)
+        left_out |= {phase: {"sharded"} for phase in ("training", "pretraining")}
+        return self.model_dump(mode="json", exclude=left_out)
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from laborllm.errors import LaborLLMError
 from laborllm.models.language.batches import groups
 from laborllm.models.language.ranks import Ranks
 from laborllm.models.language.resume_loss import ResumeLoss
@@ -30,18 +31,24 @@ class SpreadLoss:
         loss: the loss on this rank; the weights of its model are those of the first rank afterwards.
         ranks: the processes that train together.
         sharded: each rank keeps a part of weights, gradients and moments, and asks for the others' parts layer by
-            layer. The model itself then goes to the processor's memory and stays as it is.
+            layer. The model itself then goes to the processor's memory and stays as it is, until ``end``.
 
     Attributes:
         loss: the loss on this rank, of a copy of the model if sharded.
+
+    Raises:
+        LaborLLMError: weights of 4 bits are to be sharded.
     """
 
     def __init__(self, loss: ResumeLoss, ranks: Ranks, *, sharded: bool = False) -> None:
         self.ranks, self.sharded = ranks, sharded and ranks.size > 1
+        if self.sharded and getattr(loss.causal, "is_quantized", False):
+            raise LaborLLMError('training.sharded: weights of 4 bits are not divided; leave it out, or method = "lora"')
         loss.packed, loss.how = ranks.shared([loss.packed, loss.how])
         with torch.no_grad():
             for tensor in loss.state_dict().values():
                 ranks.spread(tensor)
+        self._given = loss
         self.loss = _in_parts(loss, ranks) if self.sharded else loss
         self._call: nn.Module = self.loss
         if ranks.size > 1 and not self.sharded:
@@ -51,6 +58,13 @@ class SpreadLoss:
     def model(self) -> Any:
         """What this rank trains."""
         return self.loss.model
+
+    def end(self) -> Any:
+        """The model as it was given, on this rank's device; a sharded copy's weights are not in it."""
+        if self.sharded:
+            self.loss = self._call = self._given.to(self.ranks.device)
+            self.sharded = False
+        return self._given.model
 
     def own(self, resumes: Sequence[TokenizedResume], most: int) -> list[list[TokenizedResume]]:
         """This rank's résumés, as they go through the model together, ``most`` tokens at most."""
@@ -79,6 +93,7 @@ class SpreadLoss:
     @torch.no_grad()
     def title_nats(self, resumes: Sequence[TokenizedResume]) -> float:
         """Negative log-probability of the realised titles of all ranks' résumés, nats, by the training's own pass."""
+        self.loss.eval()
         learned, self.loss.loss = self.loss.loss, "occupations"
         dealt = self._dealt(resumes, self.loss.tokens_at_once)
         try:

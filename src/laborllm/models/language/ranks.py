@@ -86,7 +86,9 @@ class Ranks:
         """This rank's own GPU, or the processor."""
         import torch
 
-        return torch.device("cuda", self.local) if torch.cuda.is_available() else torch.device("cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", self.local) if self.size > 1 else torch.device("cuda")
 
     def sum(self, number: float) -> float:
         """Sum over the ranks, in float64, the same on every rank."""
