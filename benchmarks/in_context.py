@@ -1,0 +1,83 @@
+"""What a checkpoint knows of careers before it is trained: off the shelf, behind the list of titles, behind examples.
+
+    python benchmarks/in_context.py --study STUDY.toml --checkpoint FOLDER [--people 40] [--examples 1 3 5] --json FILE
+
+Raw perplexity of the realised titles of the first so many test people of the study's survey, with 95 % intervals by
+person (1,000 bootstrap draws), and paired differences from off the shelf in nats a person-year. Examples are complete
+résumés of random training people, one set for everybody. The title list is the closed list in words.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from laborllm.models.language.language_model import LanguageModel
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.study import read_careers, read_study
+
+DRAWS = 1000
+
+
+def ways(counts: list[int], with_list: bool) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {"off the shelf": {"use": "off_the_shelf"}}
+    if with_list:
+        found["+ title list"] = {"use": "off_the_shelf", "title_list": True}
+    return found | {f"{k} examples": {"use": "in_context", "examples": {"count": k}} for k in counts}
+
+
+def by_person(nats: np.ndarray, person: np.ndarray) -> np.ndarray:
+    return np.bincount(person, weights=nats)
+
+
+def interval(totals: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """95 % interval of the mean nats a person-year; people are resampled."""
+    drawn = rng.integers(len(rows), size=(DRAWS, len(rows)))
+    means = totals[drawn].sum(axis=1) / rows[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=40)
+    parser.add_argument("--examples", type=int, nargs="+", default=[1, 3, 5])
+    parser.add_argument("--no-list", action="store_true")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    careers = read_careers(read_study(given.study))
+    train, validation = careers.part("train"), careers.part("validation")
+    test = careers.part("test").first_people(given.people)
+    rows = np.bincount(test.person_of_row)
+    lines, first = [], None
+    print(f"{test.people} people, {len(test):,} person-years; raw perplexity [95 % interval]")
+    for name, way in ways(given.examples, not given.no_list).items():
+        settings = LanguageModelSettings(
+            kind="language_model", checkpoint=given.checkpoint, probabilities="realised", **way
+        )
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            model = LanguageModel(settings, Path(folder))
+            model.fit(train, validation)
+            nats = -model.predict(test).raw
+        totals = by_person(nats, test.person_of_row)
+        first = totals if first is None else first
+        rng = np.random.default_rng(1)
+        level = [float(np.exp(each)) for each in (nats.mean(), *interval(totals, rows, rng))]
+        gain = [float((first - totals).sum() / rows.sum()), *interval(first - totals, rows, np.random.default_rng(1))]
+        parts = {part: float(np.exp(nats[test.transition == part].mean())) for part in ("first", "stay", "move")}
+        facts = {key: value for key, value in model.facts.items() if "example" in key}
+        line = {"way": name, "perplexity": level, "nats_gained": gain, **parts, "facts": facts}
+        lines.append(line | {"cpu": time.process_time() - start})
+        print(json.dumps(lines[-1]), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps({"people": test.people, "person_years": len(test), "lines": lines}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
