@@ -1,12 +1,13 @@
 """What learning the text of résumés first is worth to a small language model, and what the words of titles are.
 
-    python benchmarks/transfer.py --json FILE --csv FILE --figure FILE.png [--people 500 1500 5000] [--resumes 20000]
+    python benchmarks/transfer.py --json FILE --csv FILE --figure FILE.png [--people 500 1500 5000]
 
 A simulated labor market (60 jobs): résumés of other people, unrepresentative and without states, and a survey. One
 small Llama learns the text of the résumés (real titles). From it, models of the first 500, 1,500 and 5,000 training
-people of the survey are fine-tuned: with the real titles, with numeric codes, with titles permuted among occupations.
+people of the survey are fine-tuned with the real titles; at some sizes also with numeric codes, and with titles
+permuted among occupations.
 Beside them a model from random weights learns the same people, for as many epochs as make 400 updates (at least 8,
-stopped by validation). All predict the same 2,000 test people; differences are paired, intervals are clustered by
+stopped by validation). All predict the same 1,500 test people; differences are paired, intervals are clustered by
 person (1,000 bootstrap draws). Perplexity is over the closed list (normalised).
 """
 
@@ -32,7 +33,7 @@ from laborllm.survey.simulated.simulate import simulate
 from laborllm.survey.simulated.world import SimulatedSettings
 
 VOCABULARY = 1024
-VALIDATION, TEST = 500, 2000
+VALIDATION, TEST = 400, 1500
 UPDATES, BATCH = 400, 32
 WORDS = ("text", "numeric", "permuted")
 
@@ -47,16 +48,16 @@ def people(careers: Careers, first: int, count: int) -> Careers:
     return Careers(careers.table.slice(int(start), int(stop - start)), careers.occupations)
 
 
-def models(base: Path, count: int, seed: int) -> dict[str, LanguageModelSettings]:
+def models(base: Path, count: int, seed: int, words: tuple[str, ...]) -> dict[str, LanguageModelSettings]:
     epochs = max(8, math.ceil(UPDATES * BATCH / count))
     after = {"learning_rate": 1e-3, "epochs": epochs, "schedule": "cosine", "warmup": 0.05}
     after |= {"weight_decay": 0.1, "dropout": 0.1, "patience": 3}
     scratch = settings(seed, scratch="tiny", training={"epochs": epochs})
-    tuned = {words: settings(seed, checkpoint=base, text={"titles": words}, training=after) for words in WORDS}
-    return {"no pre-training": scratch} | {f"pre-trained, {words} titles": given for words, given in tuned.items()}
+    tuned = {each: settings(seed, checkpoint=base, text={"titles": each}, training=after) for each in words}
+    return {"no pre-training": scratch} | {f"pre-trained, {each} titles": given for each, given in tuned.items()}
 
 
-def run(counts: list[int], resumes: int, seed: int, folder: Path) -> pl.DataFrame:
+def run(counts: list[int], controls: list[int], resumes: int, seed: int, folder: Path) -> pl.DataFrame:
     world = {"source": "simulated", "seed": seed}
     simulate(SimulatedSettings(**world, people=resumes, population="resume")).write(folder / "resumes.parquet")
     market = SimulatedSettings(**world, people=2 * TEST + VALIDATION + 2 * max(counts))
@@ -66,9 +67,10 @@ def run(counts: list[int], resumes: int, seed: int, folder: Path) -> pl.DataFram
     LanguageModel(first, folder / "base").fit(people(survey, TEST + VALIDATION, min(counts)), validation)
     results = []
     for count in counts:
+        words = WORDS if count in controls else WORDS[:1]
         train = people(survey, TEST + VALIDATION, count)
         tried: dict[str, Model] = {"transitions": TransitionFrequencies(TransitionSettings()), "oracle": Oracle(market)}
-        for name, given in models(folder / "base" / "checkpoint", count, seed).items():
+        for name, given in models(folder / "base" / "checkpoint", count, seed, words).items():
             tried[name] = LanguageModel(given, folder / f"{count} {name}")
         predictions = {}
         for name, model in tried.items():
@@ -118,6 +120,7 @@ def draw(table: pl.DataFrame, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, nargs="+", default=[500, 1500, 5000])
+    parser.add_argument("--controls", type=int, nargs="*", default=[1500], help="sizes with numeric, permuted titles")
     parser.add_argument("--resumes", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -125,7 +128,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = run(given.people, given.resumes, given.seed, Path(folder))
+        table = run(given.people, given.controls, given.resumes, given.seed, Path(folder))
     with pl.Config(tbl_rows=-1, tbl_cols=-1, float_precision=3, fmt_str_lengths=40):
         print(table)
     if given.json:
