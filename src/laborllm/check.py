@@ -1,7 +1,9 @@
 """What a study would read, hold in memory and take, found out without running it."""
 
+from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.networks.sequence_settings import SequenceSettings
+from laborllm.models.regression.boosting_settings import BoostingSettings
 from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.study import Progress, Study, needs_torch, read_careers
 from laborllm.survey.careers import PARTS, Careers
@@ -36,8 +38,11 @@ def _check_model(name: str, settings: object, careers: Careers) -> list[Fact]:
     if isinstance(settings, SequenceSettings):
         rows = settings.training.updates * settings.training.rows_per_batch
         return [(name, f"at most {settings.training.updates:,} updates, {rows:,} person-years learned from")]
-    if isinstance(settings, LogitSettings):
+    if isinstance(settings, LogitSettings | BoostingSettings):
         return [(name, "seconds to minutes: it grows with person-years times occupations")]
+    if isinstance(settings, EmbeddingLogitSettings):
+        passes = "one pass a career (causal model) or a person-year (encoder)"
+        return [(name, f"{passes} over {len(careers):,} person-years; `laborllm models check` tells what one takes")]
     if not isinstance(settings, LanguageModelSettings):
         return [(name, "a second or two")]
     with needs_torch(name):
