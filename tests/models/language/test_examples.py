@@ -209,7 +209,8 @@ def test_nobody_is_an_example_of_himself(careers: Careers, train: Careers) -> No
 def test_what_cannot_be_chosen_is_said(train: Careers, test: Careers) -> None:
     with pytest.raises(LaborLLMError, match=r"examples.count is 99, but there are 24 training people"):
         choose_examples(test, train, settings(count=99))
-    with pytest.raises(LaborLLMError, match=r"set examples.shared = false"):
-        choose_examples(test, train, settings(choose="overlap"))
+    with pytest.raises(ValueError, match="shared"):
+        settings(choose="overlap", shared=True)
+    assert not settings(choose="overlap").shared
     with pytest.raises(LaborLLMError, match="needs an embedding"):
         choose_examples(test, train, settings(choose="nearest", shared=False))

@@ -74,8 +74,7 @@ def choose_examples(
         states: of "nearest": a vector for every person-year, from its prefix alone.
 
     Raises:
-        LaborLLMError: the pool has too few people, shares one with ``careers``, or holds validation or test people;
-            "overlap" or "nearest" is to be shared.
+        LaborLLMError: the pool has too few people, shares one with ``careers``, or holds validation or test people.
     """
     require_apart(careers, pool)
     if pool.people < settings.count:
@@ -84,10 +83,6 @@ def choose_examples(
         )
     if settings.choose in ("random", "stratified"):
         return _drawn(careers, pool, settings)
-    if settings.shared:
-        raise LaborLLMError(
-            f'examples.choose = "{settings.choose}" chooses for each person; set examples.shared = false'
-        )
     if settings.choose == "overlap":
         ahead = _years_in_occupations(careers, *_choices(careers))
         whole = _years_in_occupations(pool, pool.starts[:-1], pool.starts[1:])
