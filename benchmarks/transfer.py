@@ -36,6 +36,15 @@ VOCABULARY = 1024
 VALIDATION, TEST = 400, 1500
 UPDATES, BATCH = 400, 32
 WORDS = ("text", "numeric", "permuted")
+COLOURS = (
+    "#777777",
+    "#000000",
+    "#d55e00",
+    "#0072b2",
+    "#009e73",
+    "#cc79a7",
+)  # Okabe & Ito: told apart without red and green
+MARKERS = "s_ovD^"
 
 
 def settings(seed: int, **given: object) -> LanguageModelSettings:
@@ -48,30 +57,33 @@ def people(careers: Careers, first: int, count: int) -> Careers:
     return Careers(careers.table.slice(int(start), int(stop - start)), careers.occupations)
 
 
-def models(base: Path, count: int, seed: int, words: tuple[str, ...]) -> dict[str, LanguageModelSettings]:
+def models(base: Path, count: int, rate: float, words: tuple[str, ...]) -> dict[str, LanguageModelSettings]:
     epochs = max(8, math.ceil(UPDATES * BATCH / count))
-    after = {"learning_rate": 1e-3, "epochs": epochs, "schedule": "cosine", "warmup": 0.05}
+    after = {"learning_rate": rate, "epochs": epochs, "schedule": "cosine", "warmup": 0.05}
     after |= {"weight_decay": 0.1, "dropout": 0.1, "patience": 3}
-    scratch = settings(seed, scratch="tiny", training={"epochs": epochs})
-    tuned = {each: settings(seed, checkpoint=base, text={"titles": each}, training=after) for each in words}
+    scratch = settings(1, scratch="tiny", training={"epochs": epochs})
+    tuned = {each: settings(1, checkpoint=base, text={"titles": each}, training=after) for each in words}
     return {"no pre-training": scratch} | {f"pre-trained, {each} titles": given for each, given in tuned.items()}
 
 
-def run(counts: list[int], controls: list[int], resumes: int, seed: int, folder: Path) -> pl.DataFrame:
-    world = {"source": "simulated", "seed": seed}
-    simulate(SimulatedSettings(**world, people=resumes, population="resume")).write(folder / "resumes.parquet")
-    market = SimulatedSettings(**world, people=2 * TEST + VALIDATION + 2 * max(counts))
+def run(given: argparse.Namespace, folder: Path) -> pl.DataFrame:
+    world = {"source": "simulated", "seed": given.seed}
+    simulate(SimulatedSettings(**world, people=given.resumes, population="resume")).write(folder / "resumes.parquet")
+    market = SimulatedSettings(**world, people=2 * TEST + VALIDATION + 2 * max(given.people))
     survey = simulate(market)
     test, validation = people(survey, 0, TEST), people(survey, TEST, VALIDATION)
-    first = settings(seed, scratch="tiny", use="off_the_shelf", pretrain=[folder / "resumes.parquet"])
-    LanguageModel(first, folder / "base").fit(people(survey, TEST + VALIDATION, min(counts)), validation)
+    pretraining = {"epochs": given.epochs}
+    first = settings(
+        1, scratch="tiny", use="off_the_shelf", pretrain=[folder / "resumes.parquet"], pretraining=pretraining
+    )
+    LanguageModel(first, folder / "base").fit(people(survey, TEST + VALIDATION, min(given.people)), validation)
     results = []
-    for count in counts:
-        words = WORDS if count in controls else WORDS[:1]
+    for count in given.people:
+        words = WORDS if count in given.controls else WORDS[:1]
         train = people(survey, TEST + VALIDATION, count)
         tried: dict[str, Model] = {"transitions": TransitionFrequencies(TransitionSettings()), "oracle": Oracle(market)}
-        for name, given in models(folder / "base" / "checkpoint", count, seed, words).items():
-            tried[name] = LanguageModel(given, folder / f"{count} {name}")
+        for name, chosen in models(folder / "base" / "checkpoint", count, given.rate, words).items():
+            tried[name] = LanguageModel(chosen, folder / f"{count} {name}")
         predictions = {}
         for name, model in tried.items():
             start = time.process_time()
@@ -110,9 +122,19 @@ def draw(table: pl.DataFrame, path: Path) -> None:
         heights = rows["estimate"].to_numpy()
         spread = np.abs(rows.select("ci_low", "ci_high").to_numpy().T - heights)  # (ends, sizes)
         shifted = rows["people"].to_numpy() * (1 + 0.02 * (place - 2.5))
-        axes.errorbar(shifted, heights, yerr=spread, marker="o", markersize=4, capsize=2, label=name)
+        axes.errorbar(
+            shifted,
+            heights,
+            yerr=spread,
+            color=COLOURS[place],
+            marker=MARKERS[place],
+            markersize=5,
+            capsize=2,
+            label=name,
+        )
     axes.set(xscale="log", xlabel="training people of the survey", ylabel="test perplexity, 95 % interval")
     axes.set_xticks(table["people"].unique().sort().to_list(), [f"{n:,}" for n in table["people"].unique().sort()])
+    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
 
@@ -122,13 +144,15 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=[500, 1500, 5000])
     parser.add_argument("--controls", type=int, nargs="*", default=[1500], help="sizes with numeric, permuted titles")
     parser.add_argument("--resumes", type=int, default=20_000)
+    parser.add_argument("--epochs", type=float, default=1, help="of pre-training")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of fine-tuning after pre-training")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = run(given.people, given.controls, given.resumes, given.seed, Path(folder))
+        table = run(given, Path(folder))
     with pl.Config(tbl_rows=-1, tbl_cols=-1, float_precision=3, fmt_str_lengths=40):
         print(table)
     if given.json:
