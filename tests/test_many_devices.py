@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from laborllm.models.language.ranks import VARIABLES
 from laborllm.models.probabilities import Probabilities
+from laborllm.models.ranks import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

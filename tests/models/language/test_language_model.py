@@ -16,13 +16,14 @@ from laborllm.models.language.estimate import estimate
 from laborllm.models.language.language_model import LanguageModel
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.language.loading import load_checkpoint
-from laborllm.models.language.scratch import tiny_llama, train_tokenizer
+from laborllm.models.language.scratch import train_tokenizer
 from laborllm.models.language.windows import fit_context
 from laborllm.models.probabilities import Probabilities
 from laborllm.models.scoring.routes import context_length
 from laborllm.survey.careers import Careers, split_by_person
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import ResumeTokenizer
+from tests.models.language.checkpoints import write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,7 @@ def careers(few_careers: Careers) -> Careers:
 
 @pytest.fixture
 def checkpoint(few_careers: Careers, tmp_path: Path) -> Path:
-    written = write_resumes(few_careers, ResumeSettings())
-    tokenizer = train_tokenizer([resume.text for resume in written], few_careers.occupations.titles, 8192)
-    tiny_llama(tokenizer, seed=1).save_pretrained(tmp_path / "checkpoint")
-    tokenizer.save_pretrained(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
+    return write_checkpoint(few_careers, tmp_path / "checkpoint")
 
 
 def settings(**given: Any) -> LanguageModelSettings:

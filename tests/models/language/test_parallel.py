@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.models.language.test_ranks import start_ranks
+from tests.models.test_ranks import start_ranks
 
 PROGRAM = """
 import json, sys
@@ -17,7 +17,7 @@ import torch
 from laborllm.models.language.adapters import add_adapters
 from laborllm.models.language.finetune import finetune, occupation_perplexity
 from laborllm.models.language.language_model_settings import LoraSettings, TrainingSettings
-from laborllm.models.language.ranks import Ranks
+from laborllm.models.ranks import Ranks
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.survey.simulated.world import SimulatedSettings
 from laborllm.survey.sources import read_survey

@@ -20,7 +20,7 @@ pytest.importorskip("safetensors")
 
 from laborllm import cli
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.ranks import Ranks
+from laborllm.models.ranks import Ranks
 from laborllm.models.scoring import shards as shards_module
 from laborllm.models.scoring.shards import FOLDER, Progress, Score, cut_into_shards, discard_shards, score_in_shards
 from laborllm.run import run_study

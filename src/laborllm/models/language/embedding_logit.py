@@ -1,7 +1,6 @@
 """Multinomial logit on embeddings: a language model reads the history, a softmax predicts the occupation."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from laborllm.files import file_hash, whole_file
 from laborllm.models.baselines import require_same_list
 from laborllm.models.language.embedding import CausalEmbedding, Embedding, embed_careers, load_embedding
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
-from laborllm.models.probabilities import Probabilities
+from laborllm.models.probabilities import PhaseProgress, Probabilities
 from laborllm.models.regression.dense_logit import Axes, DenseLogit, Rows, fit_dense
 from laborllm.models.regression.logit import joined
 from laborllm.models.regression.softmax import BLOCK
@@ -24,8 +23,6 @@ from laborllm.models.training_state import full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations
 
-PhaseProgress = Callable[[str, int, int], None]
-"""Called with (phase, done, total)."""
 FILE, ARRAYS = "embedding_logit.json", "coefficients.safetensors"
 
 

@@ -22,8 +22,8 @@ from laborllm.errors import LaborLLMError
 from laborllm.models.language.language_model_settings import TrainingSettings
 from laborllm.models.language.packing import learned_tokens
 from laborllm.models.language.parallel import SpreadLoss
-from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.language.resume_loss import ResumeLoss
+from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
 from laborllm.models.training_state import History, TrainingState
 from laborllm.text.titles import TokenizedResume

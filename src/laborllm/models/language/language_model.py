@@ -24,10 +24,10 @@ from laborllm.models.language.model_card import Card, base_licence, model_card, 
 from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
 from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
-from laborllm.models.language.ranks import ALONE, Ranks
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
 from laborllm.models.language.windows import fit_context, lines_without_oldest
-from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
+from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.scoring.fingerprint import model_fingerprint
 from laborllm.models.scoring.precision import BFLOAT16, to_bfloat16_layers
 from laborllm.models.scoring.routes import context_length
@@ -39,8 +39,6 @@ from laborllm.text.resume import resume_titles, write_resumes
 from laborllm.text.title_list import write_title_list
 from laborllm.text.titles import ResumeTokenizer, TitleTree, TokenizedResume
 
-PhaseProgress = Callable[[str, int, int], None]
-"""Called with (phase, done, total)."""
 FINISHED = "training.json"
 """Written last: the model beside it is whole."""
 PHASES = ("pre-training", "training")

@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.language.batches import groups
-from laborllm.models.language.ranks import Ranks
 from laborllm.models.language.resume_loss import ResumeLoss
+from laborllm.models.ranks import Ranks
 from laborllm.text.titles import TokenizedResume
 
 

@@ -8,11 +8,9 @@ import numpy as np
 import polars as pl
 
 from laborllm.errors import LaborLLMError
+from laborllm.models.training_state import HELD_OUT, chooses_weights
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import Resume, ResumeSettings, resume_titles, write_resumes
-
-HELD_OUT = 20
-"""Every twentieth person of a file chooses the weights that pre-training leaves."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ def read_corpus(files: Sequence[Path], text: ResumeSettings) -> TextCorpus:
         raise LaborLLMError(
             f"{files[0]}: {careers.people} people are too few to pre-train on; give {HELD_OUT} at least"
         )
-    held_out = pl.Series(careers.person_of_row % HELD_OUT == HELD_OUT - 1)
+    choosing = pl.Series(chooses_weights(careers.person_of_row))
     return TextCorpus(
-        learned=Careers(careers.table.filter(~held_out), first),
-        held_out=Careers(careers.table.filter(held_out), first),
+        learned=Careers(careers.table.filter(~choosing), first),
+        held_out=Careers(careers.table.filter(choosing), first),
         text=text.model_copy(update={"titles": "text", "permute": ()}),
     )
 

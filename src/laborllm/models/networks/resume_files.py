@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from laborllm.errors import LaborLLMError
+from laborllm.models.training_state import chooses_weights
 from laborllm.survey.careers import Careers
 from laborllm.survey.occupations import METADATA, Occupations
 
@@ -13,8 +14,6 @@ ROWS_PER_BLOCK = 500_000
 """Rows that are in memory together, about."""
 LONGEST = 1_000
 """Rows after a block's last one among which its last person is sure to end, or the block goes on."""
-HELD_OUT = 20
-"""Every twentieth person of the résumés chooses the weights that pre-training leaves."""
 Block = tuple[Path, int, int]
 """A file, the first row and the number of rows."""
 
@@ -76,8 +75,8 @@ def read_block(block: Block, occupations: Occupations, held_out: bool) -> Career
     path, first, rows = block
     table = _collect(path, scan(path).slice(first, rows))
     person = (table["person"] != table["person"].shift()).fill_null(False).cum_sum()  # counted from 0
-    chosen = (person % HELD_OUT == HELD_OUT - 1) == held_out
-    table = table.filter(chosen).filter(_on_list(occupations))
+    kept = pl.Series(chooses_weights(person.to_numpy()) == held_out)
+    table = table.filter(kept).filter(_on_list(occupations))
     return Careers(table.with_columns(pl.col("occupation").cast(pl.String).cast(occupations.dtype)), occupations)
 
 

@@ -1,7 +1,7 @@
 """CAREER, bag of jobs and the LSTM as models of careers: pre-trained on résumés or not, learned, kept, predicted."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,15 @@ from laborllm.models.baselines import require_same_list
 from laborllm.models.networks.bag_network import BagNetwork
 from laborllm.models.networks.career_network import SIZES, CareerNetwork
 from laborllm.models.networks.lstm_network import LSTMNetwork
-from laborllm.models.networks.resume_files import HELD_OUT, Block, blocks, count, read_block, scan
+from laborllm.models.networks.resume_files import Block, blocks, count, read_block, scan
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings
 from laborllm.models.networks.sequence_training import Network, Shard, learn, log_probabilities
 from laborllm.models.networks.sequences import LEVELS, Sequences
-from laborllm.models.probabilities import Probabilities, normalise
-from laborllm.models.training_state import History, full_disk_as_oserror
+from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
+from laborllm.models.training_state import HELD_OUT, History, full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
 from laborllm.survey.occupations import Occupations
 
-PhaseProgress = Callable[[str, int, int], None]
 ORDERED = ("year", "birth_year")
 """Covariates whose levels have an order: a level that was never seen is read as the nearest that was."""
 FILE = "model.json"

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
-from laborllm.models.language.ranks import ALONE, Ranks
+from laborllm.models.ranks import ALONE, Ranks
 from laborllm.text.titles import TokenizedResume
 
 PERSON_YEARS = 2000

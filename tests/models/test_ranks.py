@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.ranks import ALONE, VARIABLES, Ranks, _joined
+from laborllm.models.ranks import ALONE, VARIABLES, Ranks, _joined
 
 
 def start_ranks(code: str, folder: Path, size: int = 2) -> list[tuple[int, str]]:
@@ -59,7 +59,7 @@ def test_a_single_process_gives_back_what_it_is_given() -> None:
 @pytest.mark.parametrize("value", [None, "1"])
 def test_without_a_launcher_there_is_one_process_and_no_torch(value: str | None) -> None:
     code = (
-        "import sys; from laborllm.models.language.ranks import Ranks\n"
+        "import sys; from laborllm.models.ranks import Ranks\n"
         "assert Ranks.of_environment() == Ranks(0, 1, 0); assert 'torch' not in sys.modules"
     )
     environment = {name: content for name, content in os.environ.items() if name not in VARIABLES}
@@ -89,7 +89,7 @@ def test_accelerate_may_not_change_how_a_model_is_loaded(launched: pytest.Monkey
 
 def test_a_rank_that_finds_nobody_says_where_it_looked(launched: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    launched.setattr("laborllm.models.language.ranks.TO_START", timedelta(seconds=1))
+    launched.setattr("laborllm.models.ranks.TO_START", timedelta(seconds=1))
     launched.setenv("RANK", "1")
     _joined.cache_clear()
     with pytest.raises(LaborLLMError, match=r"rank 1 of 2 cannot reach the others at 127.0.0.1:1 ") as raised:
@@ -99,7 +99,7 @@ def test_a_rank_that_finds_nobody_says_where_it_looked(launched: pytest.MonkeyPa
 
 TOGETHER = """
 import numpy as np
-from laborllm.models.language.ranks import Ranks
+from laborllm.models.ranks import Ranks
 with Ranks.of_environment() as ranks:
     assert (ranks.size, ranks.local, ranks.first) == (3, ranks.rank, ranks.rank == 0)
     assert Ranks.of_environment() is ranks
@@ -122,7 +122,7 @@ print("whole")
 FAILING = """
 import os, signal, sys
 from laborllm.errors import LaborLLMError
-from laborllm.models.language.ranks import Ranks
+from laborllm.models.ranks import Ranks
 try:
     with Ranks.of_environment() as ranks:
         ranks.barrier()
