@@ -9,12 +9,14 @@ résumés of random training people, one set for everybody. The title list is th
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from laborllm.evaluation.uncertainty import draw_weights, percentile_interval, ratio, weighted_sums
 from laborllm.models.language.language_model import LanguageModel
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.study import read_careers, read_study
@@ -29,16 +31,16 @@ def ways(counts: list[int], with_list: bool) -> dict[str, dict[str, object]]:
     return found | {f"{k} examples": {"use": "in_context", "examples": {"count": k}} for k in counts}
 
 
-def by_person(nats: np.ndarray, person: np.ndarray) -> np.ndarray:
-    return np.bincount(person, weights=nats)
-
-
-def interval(totals: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the mean nats a person-year; people are resampled."""
-    drawn = rng.integers(len(rows), size=(DRAWS, len(rows)))
-    means = totals[drawn].sum(axis=1) / rows[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def mean_by_person(nats: np.ndarray, person: np.ndarray) -> list[float]:
+    """The mean a person-year and its 95 % interval; people are resampled, the same draws for every way."""
+    sums = np.stack(
+        [np.bincount(person, weights=nats), np.bincount(person).astype(np.float64)]
+    )  # (sum and rows, people)
+    weights = draw_weights(sums.shape[1], DRAWS, np.random.default_rng(1))
+    totals = weighted_sums(sums, weights)  # (sum and rows, draws)
+    means = ratio(totals[:1], totals[1:])
+    low, high = percentile_interval(means[:, 1:], confidence=0.95)
+    return [float(means[0, 0]), float(low[0]), float(high[0])]
 
 
 def main() -> None:
@@ -53,7 +55,6 @@ def main() -> None:
     careers = read_careers(read_study(given.study))
     train, validation = careers.part("train"), careers.part("validation")
     test = careers.part("test").first_people(given.people)
-    rows = np.bincount(test.person_of_row)
     lines, first = [], None
     print(f"{test.people} people, {len(test):,} person-years; raw perplexity [95 % interval]")
     for name, way in ways(given.examples, not given.no_list).items():
@@ -65,11 +66,9 @@ def main() -> None:
             model = LanguageModel(settings, Path(folder))
             model.fit(train, validation)
             nats = -model.predict(test).raw
-        totals = by_person(nats, test.person_of_row)
-        first = totals if first is None else first
-        rng = np.random.default_rng(1)
-        level = [float(np.exp(each)) for each in (nats.mean(), *interval(totals, rows, rng))]
-        gain = [float((first - totals).sum() / rows.sum()), *interval(first - totals, rows, np.random.default_rng(1))]
+        first = nats if first is None else first
+        level = [math.exp(each) for each in mean_by_person(nats, test.person_of_row)]
+        gain = mean_by_person(first - nats, test.person_of_row)
         parts = {part: float(np.exp(nats[test.transition == part].mean())) for part in ("first", "stay", "move")}
         facts = {key: value for key, value in model.facts.items() if "example" in key}
         line = {"way": name, "perplexity": level, "nats_gained": gain, **parts, "facts": facts}

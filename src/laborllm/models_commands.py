@@ -50,7 +50,8 @@ def check(
     Example: `laborllm models check models/SmolLM2-135M --survey study.toml`
     """
     with _needs_torch():
-        from laborllm.models.language.estimate import check_checkpoint, free_memory, weight_bytes
+        from laborllm.models.language.estimate import check_checkpoint, weight_bytes
+        from laborllm.models.room import free_memory
 
     if model is not None and survey is None:
         raise LaborLLMError(f"--model {model} names a language model of a study; give the study with --survey")

@@ -683,3 +683,17 @@ def test_normalise_survives_tiny_masses() -> None:
     normalised, log_mass = normalise(raw)
     assert np.exp(normalised.astype(float)).sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
     assert log_mass[0] == pytest.approx(-800 + np.log1p(np.exp(-1)), abs=1e-4)
+
+
+def test_behind_another_prompt_it_scores_as_a_scorer_of_that_prompt() -> None:
+    rng = np.random.default_rng(3)
+    model, case = random_model("llama"), random_case(rng, random_list(rng, 7), [[1, 3], [9, 4]])
+    prompt = np.array([5, 7, 9, 11])
+    first = Scorer(model, prompt=np.array([4, 4]))
+    first.realised(case.resumes, rows=case.rows)
+    other = first.behind(prompt)
+    assert other.checked == 0  # a longer prompt may not fit the context
+    expected = Scorer(model, prompt=prompt).realised(case.resumes, rows=case.rows)
+    assert np.array_equal(other.realised(case.resumes, rows=case.rows), expected)
+    assert first.prompt is not None
+    assert len(first.prompt) == 2

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModel
@@ -22,6 +21,7 @@ from laborllm.models.language.batches import groups, padded
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.loading import load_checkpoint, load_tokenizer
 from laborllm.models.language.windows import fit_context, lines_without_oldest
+from laborllm.models.room import free_memory, row_bytes
 from laborllm.models.scoring.fingerprint import model_fingerprint
 from laborllm.models.scoring.routes import context_length
 from laborllm.models.scoring.scorer import Pack, Progress, Scorer, no_progress
@@ -120,13 +120,11 @@ class EncoderEmbedding:
         self.model = self.model.to(_device()).eval()
         self.layer, self.pool = _layer(self.model, settings.layer), _pool(self.model, settings.pool, self.pools)
         self.context = _encoder_context(self.model, self.tokenizer)
-        free = psutil.virtual_memory().available / 2 if settings.memory_gib is None else settings.memory_gib * 2**30
+        given = settings.memory_gib
+        room = free_memory(self.model.device) / 2 if given is None else given * 2**30
         config = self.model.config.get_text_config()
         self.width = int(config.hidden_size)
-        bytes_of_token = 4 * (
-            14 * config.hidden_size + 3 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-        )
-        self.tokens_together = int(np.clip(free // bytes_of_token, FEWEST_TOKENS, MOST_TOKENS))
+        self.tokens_together = int(np.clip(room // row_bytes(config, 4), FEWEST_TOKENS, MOST_TOKENS))
 
     def prefixes(self, written: Sequence[Resume]) -> list[TokenizedResume]:
         """Every row's prefix as tokens of its own: a résumé of which the last line alone is scored.

@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import psutil
 
 from laborllm.models.language.adapters import add_adapters
 from laborllm.models.language.finetune import time_per_token
@@ -27,6 +26,7 @@ from laborllm.models.language.memory import (
 )
 from laborllm.models.language.resume_loss import TOKENS_PER_PACK
 from laborllm.models.language.windows import fit_context, longest_title
+from laborllm.models.room import free_memory
 from laborllm.models.scoring.routes import context_length
 from laborllm.models.scoring.scorer import MOST_ROWS, Scorer
 from laborllm.survey.careers import Careers
@@ -239,11 +239,6 @@ def check_checkpoint(
         free=free_memory(),
         times=None if model is None else _times(model, encoder, resumes, careers, people),
     )
-
-
-def free_memory() -> int:
-    """Bytes of this machine's memory that are free."""
-    return int(psutil.virtual_memory().available)
 
 
 def weight_bytes(folder: Path) -> int:

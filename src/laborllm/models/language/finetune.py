@@ -24,6 +24,7 @@ from laborllm.models.language.packing import learned_tokens
 from laborllm.models.language.parallel import SpreadLoss
 from laborllm.models.language.resume_loss import ResumeLoss
 from laborllm.models.ranks import ALONE, Ranks
+from laborllm.models.room import lacks_memory
 from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
 from laborllm.models.training_state import History, TrainingState
 from laborllm.text.titles import TokenizedResume
@@ -233,7 +234,7 @@ class Run(TrainingState):
             try:
                 return self.spread.backward(resumes, count, self.tokens_at_once)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _lacks_memory(error):
+                if not lacks_memory(error):
                     raise
                 largest = self._largest(resumes, error)
             self._halve(largest)  # when what the failed pack held is free again
@@ -263,12 +264,6 @@ class Run(TrainingState):
         self.tokens_at_once = largest // 2
         if self.loss.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _lacks_memory(error: RuntimeError) -> bool:
-    """Whether this is how torch says that memory does not suffice, on a GPU or a processor."""
-    words = ("not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from laborllm.models.language.language_model_settings import LoraSettings
 from laborllm.models.language.token_loss import LOGIT_BYTES
-from laborllm.models.scoring.scorer import row_bytes
+from laborllm.models.room import row_bytes
 
 Method = Literal["full", "lora", "qlora"]
 METHODS: tuple[Method, ...] = ("full", "lora", "qlora")

@@ -23,7 +23,6 @@ class PromptedScorer:
     """
 
     def __init__(self, model: Any, *, memory: float | None = None) -> None:
-        self.model, self.memory = model, memory
         self._prompt: np.ndarray | None = None
         self._scorer = Scorer(model, memory=memory)
 
@@ -83,7 +82,7 @@ class PromptedScorer:
         if not len(prompt) and self._prompt is None:
             return self._scorer
         if self._prompt is None or not np.array_equal(prompt, self._prompt):
-            self._scorer = Scorer(self.model, memory=self.memory, prompt=prompt)
+            self._scorer = self._scorer.behind(prompt)
             self._prompt = prompt
         return self._scorer
 

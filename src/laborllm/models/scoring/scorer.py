@@ -7,14 +7,15 @@ for all its years; the titles' tree is then laid behind each year's prefix, inne
 
 import logging
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from laborllm.errors import LaborLLMError
+from laborllm.models.room import free_memory, lacks_memory, row_bytes
 from laborllm.models.scoring.hugging_face import device_of
 from laborllm.models.scoring.precision import arithmetic
 from laborllm.models.scoring.routes import Forward, Probe, choose_forward, context_length, plant, read_edges
@@ -27,8 +28,6 @@ Progress = Callable[[int, int], None]
 MOST_ROWS = {"cpu": 4096, "cuda": 32768}
 """Rows that go through a layer together when memory is plenty."""
 FEWEST_ROWS = 64
-WIDTHS, INSIDES = 14, 3
-"""Vectors of the model's width, and of its feed-forward's, that a row takes within a layer at once."""
 SHARE_OF_FREE_MEMORY = 0.5
 
 
@@ -101,10 +100,16 @@ class Scorer:
             logger.warning(
                 "%s computes in %s: load it in float32 for numbers to publish", type(model).__name__, model.dtype
             )
-        self.prompt = None if prompt is None or not len(prompt) else prompt
-        self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * _free_memory(device_of(model)), model)
+        self.prompt = prompt if prompt is not None and len(prompt) else None
+        self.rows = _rows_within(memory or SHARE_OF_FREE_MEMORY * free_memory(device_of(model)), model)
         self._prompts: dict[str, Any] = {}
         self._said = False
+
+    def behind(self, prompt: np.ndarray) -> "Scorer":
+        """The same model and forward pass, with another prompt before every résumé; texts are checked anew."""
+        other = copy(self)
+        other.prompt, other._prompts, other.checked = prompt if len(prompt) else None, {}, 0
+        return other
 
     @torch.inference_mode()
     def realised(
@@ -288,7 +293,7 @@ class Scorer:
 
     def _take_less_memory(self, error: Exception) -> None:
         """Halve the rows that go together; any other error than want of memory is raised again."""
-        if not _out_of_memory(error):
+        if not lacks_memory(error):
             raise error
         if self.rows <= FEWEST_ROWS:
             raise LaborLLMError(
@@ -368,29 +373,7 @@ def finite(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def row_bytes(config: Any, itemsize: int) -> int:
-    """Bytes of a row's activations in one layer.
-
-    Args:
-        config: of the text model.
-        itemsize: bytes of a number.
-    """
-    inside = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(itemsize * (WIDTHS * config.hidden_size + INSIDES * inside))
-
-
 def _rows_within(memory: float, model: Any) -> int:
     """How many rows may go through a layer together within some bytes of memory."""
     bytes_of_row = row_bytes(model.config.get_text_config(), model.dtype.itemsize)
     return int(np.clip(memory // bytes_of_row, FEWEST_ROWS, MOST_ROWS.get(device_of(model).type, MOST_ROWS["cpu"])))
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    said = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
