@@ -60,7 +60,16 @@ def test_examples_are_read(study: str) -> None:
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("study", ["nlsy79.toml", "nlsy79_states.toml", "nlsy79_checkpoint.toml", "nlsy79_rivals.toml"])
+@pytest.mark.parametrize(
+    "study",
+    [
+        "nlsy79.toml",
+        "nlsy79_states.toml",
+        "nlsy79_checkpoint.toml",
+        "nlsy79_rivals.toml",
+        "nlsy79_language_models.toml",
+    ],
+)
 def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study: str) -> None:
     content = (ROOT / "examples" / study).read_text().replace("../../shared", str(real_data))
     (tmp_path / study).write_text(content)
