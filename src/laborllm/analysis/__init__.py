@@ -1,0 +1,1 @@
+"""What the probabilities are for: where gains come from, simulated careers, wages, decompositions."""
