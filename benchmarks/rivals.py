@@ -1,8 +1,8 @@
 """The rivals without a language model: how well they predict, and what fitting them costs.
 
     python benchmarks/rivals.py table --folder FOLDER [--floor NATS.npz] [--json FILE]
-    python benchmarks/rivals.py speed [--rows 200000] [--rounds 2] [--json FILE]
-    python benchmarks/rivals.py torch-choice [--rows 10000] [--batch 64] [--rounds 2] [--json FILE]
+    python benchmarks/rivals.py speed [--rows 200000] [--rounds 2] [--device cpu] [--json FILE]
+    python benchmarks/rivals.py torch-choice [--rows 10000] [--batch 64] [--minibatches N] [--rounds 2] [--json FILE]
 
 ``table`` reads careers in CAREER's text format, fits every rival on train, chooses on valid, and gives the perplexity
 of test, first rows included, with the CPU seconds of fitting. ``--floor`` names a file with the log-probabilities of
@@ -12,8 +12,8 @@ the truth, ``log_prob_history`` (people, rows) in nats, where the population is 
 penalty: laborllm, from careers to coefficients; and scikit-learn's ``LogisticRegression(solver="lbfgs")`` from the same
 features, sparse float32, ready made. Both minimise the negative log-likelihood plus half of l2 times the squared
 coefficients; in scikit-learn intercepts are free, here nearly so. One thread; a round is laborllm, scikit-learn,
-laborllm. Costs are CPU seconds of the process; quality is the mean log-likelihood of test people's rows in occupations
-that training has seen.
+laborllm. Costs are CPU seconds of the process, or elapsed ones with ``--device gpu``, which laborllm alone uses;
+quality is the mean log-likelihood of test people's rows in occupations that training has seen.
 
 ``torch-choice`` sets one pass over the same rows, features and alternatives against each other: one epoch of
 torch-choice's own training loop (Adam, minibatches, without the likelihood that it computes at the end), the features
@@ -22,7 +22,9 @@ gradient, which is what a step of L-BFGS costs. Both run in float32 on one threa
 of given coefficients. torch-choice is no dependency: run this with the Python of an environment of its own that has
 both, made by ``pip install . torch pandas tqdm termcolor pytorch-lightning`` and then
 ``pip install --no-deps torch-choice``. Its loop holds rows x alternatives x features of a batch and copies all features
-for each batch, so its epoch grows faster than the rows; few rows are in its favour.
+for each batch, so its epoch grows faster than the rows; few rows are in its favour. With ``--minibatches`` its loop
+runs over so many batches out of the whole data set, features of all rows in place, and an epoch costs that times all
+rows over theirs; likelihoods are compared on the rows of these batches.
 """
 
 import argparse
@@ -118,7 +120,7 @@ def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{x.shape[0]} rows, {x.shape[1]} features, {len(careers.occupations)} alternatives, {len(test)} test rows")
 
     def ours() -> MultinomialLogit:
-        settings = LogitSettings(terms=PUBLISHED, similarity=(), stages=1, l2=(L2,), refine=False)
+        settings = LogitSettings(terms=PUBLISHED, similarity=(), stages=1, l2=(L2,), refine=False, device=args.device)
         model = MultinomialLogit(settings)
         model.fit(train, validation)
         done["evaluations of laborllm"] = model.stages[0].evaluations
@@ -138,6 +140,7 @@ def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
         place = np.searchsorted(model.classes_, test.occupation[known])
         return float(model.predict_log_proba(x_test)[known, place].mean())
 
+    clock, unit = (time.process_time, "CPU s") if args.device == "cpu" else (time.perf_counter, "s")
     known = np.flatnonzero(np.isin(test.occupation, train.occupation))  # scikit-learn has no class for the others
     done: dict[str, int] = {}
     runs: dict[str, list[float]] = {"laborllm": [], "scikit-learn": []}
@@ -145,11 +148,11 @@ def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
     for _ in range(args.rounds):
         for name, call in (("laborllm", ours), ("scikit-learn", theirs), ("laborllm", ours)):
             fitted: list[Any] = []
-            runs[name].append(cpu_seconds(lambda call=call, fitted=fitted: fitted.append(call())))
+            runs[name].append(cpu_seconds(lambda call=call, fitted=fitted: fitted.append(call()), clock))
             quality[name] = scored(fitted[0])
-            print(f"{name:14}{runs[name][-1]:9.1f} CPU s, test log-likelihood {quality[name]:.4f}", flush=True)
+            print(f"{name:14}{runs[name][-1]:9.1f} {unit}, test log-likelihood {quality[name]:.4f}", flush=True)
     middle = {name: statistics.median(each) for name, each in runs.items()}
-    print(f"scikit-learn takes {middle['scikit-learn'] / middle['laborllm']:.2f} times the CPU time; {done}")
+    print(f"scikit-learn takes {middle['scikit-learn'] / middle['laborllm']:.2f} times the {unit}; {done}")
     return [{"way": name, "cpu": middle[name], "cpu_runs": runs[name], "test": quality[name]} for name in runs] + [done]
 
 
@@ -160,12 +163,14 @@ def torch_choice(args: argparse.Namespace) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     choices = published_choices(args.rows)
     dataset, peer = their_problem(choices)
+    seen = min(args.rows, args.minibatches * args.batch or args.rows)
+    dataset = dataset[torch.arange(seen)]  # features of every session stay with it
     weights = Coefficients(np.random.default_rng(0).normal(scale=0.1, size=choices.shape), np.zeros(0))
     with torch.no_grad():
         next(iter(peer.parameters())).copy_(torch.from_numpy(weights.by_outcome.T))
     batches = {"batch_size": args.batch, "num_workers": 0}
     theirs = -peer._compute_dataset_log_likelihood(dataset, **batches, device="cpu")
-    ours, _ = choices.loss(weights)
+    ours, _ = first_rows(choices, seen).loss(weights)
     if abs(ours / theirs - 1) > 1e-4:
         raise SystemExit(f"the two likelihoods differ: {ours} and {theirs} nats; they are not the same problem")
     print(f"{choices.features.shape} features, {choices.shape[1]} alternatives; {ours:.1f} and {theirs:.1f} nats")
@@ -181,13 +186,14 @@ def torch_choice(args: argparse.Namespace) -> list[dict[str, Any]]:
         last = cpu_seconds(lambda: peer._compute_dataset_log_likelihood(dataset, **batches, device="cpu"))
     for _ in range(args.rounds):
         runs["laborllm"].append(cpu_seconds(lambda: choices.loss(weights)))
-        runs["torch-choice"].append(cpu_seconds(epoch) - last)
+        runs["torch-choice"].append((cpu_seconds(epoch) - last) * args.rows / seen)
         runs["laborllm"].append(cpu_seconds(lambda: choices.loss(weights)))
     middle = {name: statistics.median(each) for name, each in runs.items()}
-    print(
-        f"{middle}: torch-choice takes {middle['torch-choice'] / middle['laborllm']:.1f} times the CPU time of a pass"
-    )
-    return [{"way": name, "cpu": middle[name], "cpu_runs": runs[name]} for name in runs]
+    how = "" if seen == args.rows else f" (its epoch extrapolated from {seen} of {args.rows} rows)"
+    times = middle["torch-choice"] / middle["laborllm"]
+    print(f"{middle}: torch-choice takes {times:.1f} times the CPU time of a pass{how}")
+    lines = [{"way": name, "cpu": middle[name], "cpu_runs": runs[name]} for name in runs]
+    return [*lines, {"rows of torch-choice's loop": seen}]
 
 
 def published_choices(rows: int) -> Choices:
@@ -197,6 +203,14 @@ def published_choices(rows: int) -> Choices:
     form = stage_form(settings, "all", Histories(careers))
     choices, _ = form.choices(Histories(careers), rows=np.arange(rows))
     return replace(choices, offset=np.zeros_like(choices.offset))
+
+
+def first_rows(choices: Choices, rows: int) -> Choices:
+    """The first rows alone."""
+    kept = slice(rows)
+    return replace(
+        choices, features=choices.features[kept], excluded=choices.excluded[kept], chosen=choices.chosen[kept]
+    )
 
 
 def their_problem(choices: Choices) -> tuple[Any, Any]:
@@ -221,11 +235,11 @@ def their_problem(choices: Choices) -> tuple[Any, Any]:
     return dataset, model
 
 
-def cpu_seconds(call: Callable[[], object]) -> float:
-    """CPU seconds of the process while a call runs."""
-    before = time.process_time()
+def cpu_seconds(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """CPU seconds of the process, or those of another clock, while a call runs."""
+    before = clock()
     call()
-    return time.process_time() - before
+    return clock() - before
 
 
 def arguments() -> argparse.Namespace:
@@ -241,9 +255,11 @@ def arguments() -> argparse.Namespace:
     fast.add_argument("--rows", type=int, default=200_000)
     fast.add_argument("--rounds", type=int, default=2)
     fast.add_argument("--max-iter", type=int, default=100, help="of scikit-learn; 100 is its default")
+    fast.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where laborllm computes")
     peer = ways.add_parser("torch-choice")
     peer.add_argument("--rows", type=int, default=10_000)
     peer.add_argument("--batch", type=int, default=64, help="rows of torch-choice's minibatches")
+    peer.add_argument("--minibatches", type=int, default=0, help="of torch-choice that are timed; 0: all of an epoch")
     peer.add_argument("--rounds", type=int, default=2)
     for each in (wide, fast, peer):
         each.add_argument("--json", type=Path, default=argparse.SUPPRESS)

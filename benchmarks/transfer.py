@@ -7,8 +7,10 @@ small Llama learns the text of the résumés (real titles). From it, models of t
 people of the survey are fine-tuned with the real titles; at some sizes also with numeric codes, and with titles
 permuted among occupations.
 Beside them a model from random weights learns the same people, for as many epochs as make 400 updates (at least 8,
-stopped by validation). All predict the same 1,500 test people; differences are paired, intervals are clustered by
-person (1,000 bootstrap draws). Perplexity is over the closed list (normalised).
+stopped by validation). All predict the same 1,500 test people, or more of the same population with --test, which leaves
+who is learned from as it is; differences are paired, intervals are clustered by person (1,000 bootstrap draws).
+Perplexity is over the closed list (normalised). The intervals hold the trained models as they are: another seed moves
+the figures too.
 """
 
 import argparse
@@ -36,6 +38,7 @@ VOCABULARY = 1024
 VALIDATION, TEST = 400, 1500
 UPDATES, BATCH = 400, 32
 WORDS = ("text", "numeric", "permuted")
+WITHOUT = "no pre-training"
 COLOURS = (
     "#777777",
     "#000000",
@@ -57,13 +60,33 @@ def people(careers: Careers, first: int, count: int) -> Careers:
     return Careers(careers.table.slice(int(start), int(stop - start)), careers.occupations)
 
 
-def models(base: Path, count: int, rate: float, words: tuple[str, ...]) -> dict[str, LanguageModelSettings]:
+def test_people(survey: Careers, count: int, largest: int) -> Careers:
+    """The first people, and if more are wanted those behind the largest set of training people."""
+    beyond = TEST + VALIDATION + largest
+    if count - TEST > survey.people - beyond:
+        raise SystemExit(
+            f"--test: at most {TEST + survey.people - beyond:,} people are neither trained on nor validated"
+        )
+    first = people(survey, 0, min(count, TEST))
+    if count <= TEST:
+        return first
+    more = people(survey, beyond, count - TEST)
+    return Careers(pl.concat([first.table, more.table]), survey.occupations)
+
+
+def models(base: Path, count: int, rates: list[float], words: tuple[str, ...]) -> dict[str, LanguageModelSettings]:
     epochs = max(8, math.ceil(UPDATES * BATCH / count))
-    after = {"learning_rate": rate, "epochs": epochs, "schedule": "cosine", "warmup": 0.05}
+    after = {"epochs": epochs, "schedule": "cosine", "warmup": 0.05}
     after |= {"weight_decay": 0.1, "dropout": 0.1, "patience": 3}
-    scratch = settings(1, scratch="tiny", training={"epochs": epochs})
-    tuned = {each: settings(1, checkpoint=base, text={"titles": each}, training=after) for each in words}
-    return {"no pre-training": scratch} | {f"pre-trained, {each} titles": given for each, given in tuned.items()}
+
+    def tuned(titles: str, rate: float) -> LanguageModelSettings:
+        return settings(1, checkpoint=base, text={"titles": titles}, training=after | {"learning_rate": rate})
+
+    return (
+        {WITHOUT: settings(1, scratch="tiny", training={"epochs": epochs})}
+        | {f"pre-trained, {each} titles": tuned(each, rates[0]) for each in words}
+        | {f"pre-trained, {WORDS[0]} titles, rate {rate:g}": tuned(WORDS[0], rate) for rate in rates[1:]}
+    )
 
 
 def run(given: argparse.Namespace, folder: Path) -> pl.DataFrame:
@@ -71,7 +94,7 @@ def run(given: argparse.Namespace, folder: Path) -> pl.DataFrame:
     simulate(SimulatedSettings(**world, people=given.resumes, population="resume")).write(folder / "resumes.parquet")
     market = SimulatedSettings(**world, people=2 * TEST + VALIDATION + 2 * max(given.people))
     survey = simulate(market)
-    test, validation = people(survey, 0, TEST), people(survey, TEST, VALIDATION)
+    test, validation = test_people(survey, given.test, max(given.people)), people(survey, TEST, VALIDATION)
     pretraining = {"epochs": given.epochs}
     first = settings(
         1, scratch="tiny", use="off_the_shelf", pretrain=[folder / "resumes.parquet"], pretraining=pretraining
@@ -89,27 +112,40 @@ def run(given: argparse.Namespace, folder: Path) -> pl.DataFrame:
             start = time.process_time()
             model.fit(train, validation)
             predictions[name] = model.predict(test)
-            print(f"{count} people, {name}: {time.process_time() - start:.0f} CPU s", flush=True)
+            print(f"{count} people, {test.people} tested, {name}: {time.process_time() - start:.0f} CPU s", flush=True)
         results.append(compared(evaluate(predictions, test, EvaluationSettings(by=())), count))
     return pl.concat(results)
 
 
 def compared(result: object, count: int) -> pl.DataFrame:
-    """Perplexity of each model, and how much lower that of the one with résumés and real titles is."""
+    """Perplexity of each model; how much lower that of the one with résumés and real titles is; how much lower its own
+    is than without résumés."""
     whole = {"task": "occupation", "metric": "perplexity", "subset": "all", "group": "all"}
     wanted = pl.all_horizontal(pl.col(name) == value for name, value in whole.items())
     levels = result.evaluation.filter(wanted).select("model", "estimate", "ci_low", "ci_high")
-    best = f"pre-trained, {WORDS[0]} titles"
-    pairs = result.comparisons.filter(wanted & ((pl.col("model_a") == best) | (pl.col("model_b") == best)))
-    sign = pl.when(pl.col("model_a") == best).then(-1).otherwise(1)
+    pairs = result.comparisons.filter(wanted)
+    best = beyond(pairs, f"pre-trained, {WORDS[0]} titles")
+    over_none = beyond(pairs, WITHOUT).select(
+        "model", over_none=-pl.col("gain"), over_none_low=-pl.col("gain_high"), over_none_high=-pl.col("gain_low")
+    )
+    return (
+        levels.join(best, on="model", how="left")
+        .join(over_none, on="model", how="left")
+        .with_columns(people=pl.lit(count))
+    )
+
+
+def beyond(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
+    """How much higher the perplexity of every other model is than that of the named one, with its interval."""
+    pairs = pairs.filter((pl.col("model_a") == name) | (pl.col("model_b") == name))
+    sign = pl.when(pl.col("model_a") == name).then(-1).otherwise(1)
     ends = [sign * pl.col("ci_low"), sign * pl.col("ci_high")]
-    gains = pairs.select(
-        model=pl.when(pl.col("model_a") == best).then("model_b").otherwise("model_a"),
+    return pairs.select(
+        model=pl.when(pl.col("model_a") == name).then("model_b").otherwise("model_a"),
         gain=sign * pl.col("difference"),
         gain_low=pl.min_horizontal(ends),
         gain_high=pl.max_horizontal(ends),
     )
-    return levels.join(gains, on="model", how="left").with_columns(people=pl.lit(count))
 
 
 def draw(table: pl.DataFrame, path: Path) -> None:
@@ -126,8 +162,8 @@ def draw(table: pl.DataFrame, path: Path) -> None:
             shifted,
             heights,
             yerr=spread,
-            color=COLOURS[place],
-            marker=MARKERS[place],
+            color=COLOURS[place % len(COLOURS)],
+            marker=MARKERS[place % len(MARKERS)],
             markersize=5,
             capsize=2,
             label=name,
@@ -145,7 +181,14 @@ def main() -> None:
     parser.add_argument("--controls", type=int, nargs="*", default=[1500], help="sizes with numeric, permuted titles")
     parser.add_argument("--resumes", type=int, default=20_000)
     parser.add_argument("--epochs", type=float, default=1, help="of pre-training")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of fine-tuning after pre-training")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        nargs="+",
+        default=[1e-3],
+        help="of fine-tuning after pre-training; further ones: real titles",
+    )
+    parser.add_argument("--test", type=int, default=TEST, help="test people")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
@@ -153,7 +196,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         table = run(given, Path(folder))
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, float_precision=3, fmt_str_lengths=40):
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=180, float_precision=3, fmt_str_lengths=40):
         print(table)
     if given.json:
         given.json.write_text(json.dumps(table.to_dicts(), indent=1))

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from laborllm import models_commands, survey_commands
+from laborllm import analysis_commands, models_commands, survey_commands
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ app = typer.Typer(
 )
 app.add_typer(survey_commands.app, name="survey")
 app.add_typer(models_commands.app, name="models")
+app.command()(analysis_commands.experiment)
+app.command()(analysis_commands.reproduce)
+app.command()(analysis_commands.structure)
 console = Console()
 messages = Console(stderr=True)
 
@@ -57,7 +60,7 @@ def run(
 
     Example: `laborllm run examples/simulated.toml --out runs/first`
     """
-    folder = out or _run_folder(study)
+    folder = out or run_folder(study)
     _run(study, folder, f"laborllm run {study} --out {folder}")
 
 
@@ -195,7 +198,7 @@ def _interval(row: dict[str, float | None]) -> str:
     return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
-def _run_folder(study: Path) -> Path:
+def run_folder(study: Path) -> Path:
     """Where a study's run goes by default; a study that lies in a run folder is repeated there."""
     if (study.parent / "record.json").is_file():
         return study.parent

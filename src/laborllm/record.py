@@ -32,6 +32,7 @@ class Stage:
         seconds: wall time.
         peak_memory_mib: largest resident memory of the process while it ran, MiB.
         skipped: whether the last run found it unchanged; seconds and memory are then those of the run that did it.
+        notes: what a reader must know of what it wrote, one sentence each.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class Stage:
     seconds: float
     peak_memory_mib: float
     skipped: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -73,7 +75,8 @@ class Record:
         self.stages = [other for other in self.stages if other.stage != stage.stage] + [stage]
 
     def write(self, out: Path) -> None:
-        """Write record.json into the run folder."""
+        """Write record.json into the run folder; its notes are those of its stages."""
+        self.notes = [note for stage in self.stages for note in stage.notes]
         with whole_file(out / FILE) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -83,7 +86,7 @@ def earlier_record(out: Path) -> dict[str, Any]:
     try:
         content = json.loads((out / FILE).read_text(encoding="utf-8"))
         content["stages"] = [Stage(**stage) for stage in content["stages"]]
-        content["models"], content["notes"] = dict(content["models"]), list(content["notes"])
+        content["models"] = dict(content["models"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(content)

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from laborllm.errors import LaborLLMError
-from laborllm.evaluation.evaluate import evaluate
+from laborllm.evaluation.aggregates import read_aggregates
 from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
+from laborllm.forecasting import ForecastStages
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
@@ -17,7 +19,6 @@ from laborllm.models.language.language_model_settings import LanguageModelSettin
 from laborllm.models.networks.sequence_settings import SequenceSettings
 from laborllm.models.no_change import NoChange
 from laborllm.models.oracle import Oracle, OracleSettings
-from laborllm.models.probabilities import Probabilities
 from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.regression.boosting import GradientBoosting
 from laborllm.models.regression.boosting_settings import BoostingSettings
@@ -25,6 +26,7 @@ from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.models.temperature import Tempered, Tempering
 from laborllm.record import Meter, Record, Stage, earlier_record, input_facts, split_facts
 from laborllm.report.page import write_report
+from laborllm.results import write_results
 from laborllm.settings import Settings
 from laborllm.study import (
     Progress,
@@ -32,6 +34,7 @@ from laborllm.study import (
     build_model,
     checkpoints,
     describe_survey,
+    files_of_evaluation,
     files_of_model,
     input_files,
     read_careers,
@@ -43,6 +46,13 @@ from laborllm.survey.sources import files_of
 
 SAVED_HERE = NoChange | TransitionFrequencies | MultinomialLogit | GradientBoosting | Ensemble | Oracle
 """Models that are written once they are fitted; the others keep themselves as they learn."""
+TABLES = (
+    *("evaluation", "comparisons", "reliability", "roc", "attainable", "evaluation_weighted", "comparisons_weighted"),
+    *("representativeness", "representativeness_distance", "gains", "gains_by_feature", "aggregates"),
+)
+"""What the evaluation writes, each as NAME.csv; those that the sample has nothing for are absent."""
+LATER = {"evaluation": ["report"], "forecast": ["report"], "report": ["report"]}
+"""Stage -> those whose outputs no longer belong to the run once it is done again; of any other stage, all after it."""
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
@@ -74,6 +84,7 @@ def run_study(study: Study, out: Path, *, command: str, progress: Progress = lam
             for name in study.models:
                 run.model(name)
             run.evaluation()
+            run.forecasts()
             report = run.report()
         ranks.shared(None)
         return report
@@ -97,7 +108,6 @@ class _Run:
         self.study, self.out, self.progress, self.ranks = study, out, progress, ranks
         earlier = earlier_record(out)
         self.record = Record(command=command, seed=study.split.seed, seeds=_seeds(study))
-        self.record.notes = earlier.get("notes", [])
         self.record.survey = describe_survey(study)
         self.record.inputs = input_facts(input_files(study))
         self.record.stages = earlier.get("stages", [])
@@ -118,6 +128,9 @@ class _Run:
         careers = Careers.read(self.out / "careers.parquet")
         self.record.rows = [vars(step) for step in careers.flow]
         self.record.split = split_facts(careers)
+        published = self.study.evaluation.published
+        if published is not None:
+            read_aggregates(published.file, careers.occupations, published.groups)  # a wrong line stops it here
 
     def model(self, name: str) -> None:
         settings = self.study.models[name]
@@ -133,35 +146,61 @@ class _Run:
         self.record.baseline = _first_of(self.study, TransitionSettings)
         self.record.floor = _first_of(self.study, OracleSettings)
         probabilities = [self._hashes(f"models/{name}")[f"probabilities/{name}.parquet"] for name in self.study.models]
-        depends = [_dump(self.study.evaluation), list(self.study.models), probabilities, self._hashes("careers")]
-        outputs = [f"{name}.csv" for name in ("evaluation", "comparisons", "reliability", "attainable")]
+        files = files_of_evaluation(self.study.evaluation)
+        depends = [_dump(self.study.evaluation), [file_hash(file) for file in files], list(self.study.models)]
+        depends += [probabilities, self._hashes("careers")]
+        outputs = [f"{name}.csv" for name in TABLES]
         self._stage("evaluation", depends=depends, outputs=outputs, work=self._evaluate)
+
+    def forecasts(self) -> None:
+        """Out of time: models that learn the rows up to a year, and what they say of those after it."""
+        stages = ForecastStages(self.study, self.out, self.progress)
+        for name in stages.models:
+            learned = [self._learned(self.study.models[name]), self.study.models[name].temperature]
+            self._stage(
+                f"forecast/{name}",
+                depends=[learned, stages.settings_of_models],
+                outputs=[f"forecast/{name}/*"],
+                work=partial(stages.forecast, name),
+            )
+        depends = [self._hashes(f"forecast/{name}") for name in stages.models]
+        if stages.models:
+            self._stage(
+                "forecast",
+                depends=[*depends, stages.models, _dump(self.study.evaluation), stages.settings_of_models],
+                outputs=["forecast.csv", "forecast_comparisons.csv"],
+                work=stages.evaluate,
+            )
+        else:
+            self._forget("forecast")
 
     def report(self) -> Path:
         done = [(stage.stage, stage.outputs, stage.seconds) for stage in self.record.stages if stage.stage != "report"]
         depends = [done, _dump(self.study), self.record.survey]
-        outputs = ["report.html", "tables/*", "figures/*"]
+        outputs = ["report.html", "workers.html", "pages/*", "tables/**/*", "figures/**/*"]
         self._stage("report", depends=depends, outputs=outputs, work=self._write_report)
         self.record.write(self.out)
         return self.out / "report.html"
 
-    def _stage(self, name: str, *, depends: Sequence[Any], outputs: Sequence[str], work: Callable[[], object]) -> None:
-        """Do a stage, unless it is done; ``outputs`` are patterns of the files it writes."""
-        fingerprint = _fingerprint([self.record.laborllm, name, *depends])
+    def _stage(
+        self, name: str, *, depends: Sequence[Any], outputs: Sequence[str], work: Callable[[], Sequence[str] | None]
+    ) -> None:
+        """Do a stage, unless it is done; ``outputs`` are patterns of the files it writes, its notes what it returns."""
+        mark = fingerprint([self.record.laborllm, name, *depends])
         earlier = self.record.stage(name)
-        if earlier is not None and earlier.fingerprint == fingerprint and not self._changed(earlier):
+        if earlier is not None and earlier.fingerprint == mark and not self._changed(earlier):
             earlier.skipped = True
             self.progress(f"{name} (unchanged)", 1, 1)
             return
-        for later in {"evaluation": ["report"], "report": ["report"]}.get(name, ["evaluation", "report"]):
+        for later in LATER.get(name.partition("/")[0], ["evaluation", "forecast", "report"]):
             self._forget(later)
         before = {} if name.startswith("models/") else self._files(outputs)  # a model may be whole since an earlier run
         self.progress(name, 0, 1)
         meter = Meter()
-        work()
+        notes = list(work() or ())
         after = self._files(outputs)
         written = {file: file_hash(self.out / file) for file in sorted(after) if after[file] != before.get(file)}
-        self.record.put(Stage(name, fingerprint, written, meter.seconds(), meter.peak_memory_mib()))
+        self.record.put(Stage(name, mark, written, meter.seconds(), meter.peak_memory_mib(), notes=notes))
         self.record.write(self.out)
         self.progress(name, 1, 1)
 
@@ -190,22 +229,7 @@ class _Run:
         return {} if stage is None else stage.outputs
 
     def _learned(self, settings: Tempering) -> str:
-        """Fingerprint of everything that the fitted model depends on."""
-        version, careers = self.record.laborllm, self._hashes("careers")
-        if isinstance(settings, LanguageModelSettings):
-            files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
-            files += files_of_model(settings)
-            return _fingerprint(
-                [version, careers, settings.learned(), [file_hash(file) for file in files if file.is_file()]]
-            )
-        if isinstance(settings, EmbeddingLogitSettings):
-            return _fingerprint([version, careers, settings.learned(), [file_hash(file) for file in settings.files()]])
-        own = settings.learned()
-        if isinstance(settings, EnsembleSettings):
-            members = [self.study.models[name] for name in settings.of]
-            return _fingerprint([own, [[self._learned(member), member.temperature] for member in members]])
-        world = _dump(self.study.survey) if isinstance(settings, OracleSettings) else {}
-        return _fingerprint([version, careers, own, world, [file_hash(file) for file in files_of_model(settings)]])
+        return fingerprint_of_model(settings, self.study, [self.record.laborllm, self._hashes("careers")])
 
     def _write_careers(self) -> None:
         careers = read_careers(self.study)
@@ -222,9 +246,7 @@ class _Run:
         model = build_model(name, self.study, folder=folder, progress=self.progress, ranks=ranks)
         model.fit(careers.part("train"), careers.part("validation"))
         inner = model.model if isinstance(model, Tempered) else model
-        if isinstance(
-            inner, NoChange | TransitionFrequencies | MultinomialLogit | GradientBoosting | Ensemble | Oracle
-        ):
+        if isinstance(inner, SAVED_HERE):
             inner.save(folder)
         if isinstance(model, Tempered):
             model.save(folder)
@@ -255,30 +277,15 @@ class _Run:
             with whole_file(mark) as temporary:
                 temporary.write_text(json.dumps({"fingerprint": learned}))
 
-    def _evaluate(self) -> None:
-        predictions = {
-            name: Probabilities.read(self.out / "probabilities" / f"{name}.parquet") for name in self.study.models
-        }
-        both = self.record.baseline is not None and self.record.floor is not None
-        done = iter(range(1, len(predictions) + 1))
-        result = evaluate(
-            predictions,
-            Careers.read(self.out / "careers.parquet").part("test"),
+    def _evaluate(self) -> Sequence[str]:
+        return write_results(
+            self.out,
+            list(self.study.models),
             self.study.evaluation,
-            baseline=self.record.baseline if both else None,
-            floor=self.record.floor if both else None,
-            progress=lambda model: self.progress("evaluation", next(done), len(predictions)),
+            baseline=self.record.baseline,
+            floor=self.record.floor,
+            progress=lambda done, total: self.progress("evaluation", done, total),
         )
-        frames = {
-            "evaluation": result.evaluation,
-            "comparisons": result.comparisons,
-            "reliability": result.reliability,
-            "attainable": result.attainable,
-        }
-        for name, frame in frames.items():
-            with whole_file(self.out / f"{name}.csv") as temporary:
-                frame.write_csv(temporary)
-        self.record.notes = list(result.notes)
 
     def _write_report(self) -> None:
         self.record.write(self.out)  # the page is written from the run folder alone
@@ -320,5 +327,23 @@ def _dump(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-def _fingerprint(parts: Sequence[Any]) -> str:
+def fingerprint_of_model(settings: Tempering, study: Study, data: Sequence[Any]) -> str:
+    """Hash of everything that a fitted model depends on; ``data`` stands for the careers that it learns from."""
+    if isinstance(settings, LanguageModelSettings):
+        files = [] if settings.checkpoint is None else sorted(settings.checkpoint.iterdir())
+        files += files_of_model(settings)
+        return fingerprint([*data, settings.learned(), [file_hash(file) for file in files if file.is_file()]])
+    if isinstance(settings, EmbeddingLogitSettings):
+        return fingerprint([*data, settings.learned(), [file_hash(file) for file in settings.files()]])
+    own = settings.learned()
+    if isinstance(settings, EnsembleSettings):
+        members = [study.models[name] for name in settings.of]
+        parts = [[fingerprint_of_model(member, study, data), member.temperature] for member in members]
+        return fingerprint([own, parts])
+    world = _dump(study.survey) if isinstance(settings, OracleSettings) else {}
+    return fingerprint([*data, own, world, [file_hash(file) for file in files_of_model(settings)]])
+
+
+def fingerprint(parts: Sequence[Any]) -> str:
+    """SHA-256 of anything that JSON or ``str`` can tell apart."""
     return hashlib.sha256(json.dumps(list(parts), sort_keys=True, default=str).encode()).hexdigest()

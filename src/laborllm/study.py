@@ -1,7 +1,7 @@
 """A study is one TOML file: read it, check it, write it back, build what it names."""
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +10,11 @@ import numpy as np
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
+from laborllm.analysis.experiments import Experiments
 from laborllm.errors import LaborLLMError
+from laborllm.evaluation.cells import GROUPINGS
 from laborllm.evaluation.evaluate import EvaluationSettings
+from laborllm.evaluation.forecasts import ForecastSettings
 from laborllm.files import whole_file
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
 from laborllm.models.ensemble import Ensemble, EnsembleSettings
@@ -27,8 +30,9 @@ from laborllm.models.regression.boosting_settings import BoostingSettings
 from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.models.temperature import Tempered
+from laborllm.report.settings import ReportSettings
 from laborllm.settings import Settings
-from laborllm.survey.careers import COVARIATES, PARTS, Careers, split_by_person
+from laborllm.survey.careers import PARTS, Careers, split_by_person
 from laborllm.survey.simulated.world import SimulatedSettings
 from laborllm.survey.sources import SOURCES, SurveySettings, describe, files_of, paths_in, read_survey
 from laborllm.text.resume import ResumeSettings
@@ -99,6 +103,9 @@ class Study(Settings):
     split: SplitSettings = SplitSettings()
     models: dict[str, ModelSettings] = Field(min_length=1)
     evaluation: EvaluationSettings = EvaluationSettings()
+    forecast: ForecastSettings | None = None
+    report: ReportSettings = ReportSettings()
+    experiments: Experiments = Experiments()
 
 
 def read_study(path: Path) -> Study:
@@ -113,6 +120,15 @@ def read_study(path: Path) -> Study:
         raise LaborLLMError(f"{path}: cannot read ({error.strerror}); give the path of a study file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LaborLLMError(f"{path}: is no valid TOML ({error})") from error
+    return study_of(content, path)
+
+
+def study_of(content: Mapping[str, Any], path: Path) -> Study:
+    """Check what a study file holds; its relative paths are taken from the folder of ``path``.
+
+    Raises:
+        LaborLLMError: a key is unknown or wrong; the message names it and the path.
+    """
     try:
         study = _from_folder(Study.model_validate(content), path.resolve().parent)
     except ValidationError as error:
@@ -228,8 +244,14 @@ def checkpoints(study: Study) -> list[Path]:
 
 
 def input_files(study: Study) -> list[Path]:
-    """The files a study reads: those of the survey, and those that models learn from beside it."""
-    return [*files_of(study.survey), *(path for each in study.models.values() for path in files_of_model(each))]
+    """The files a study reads: of the survey, what models learn from beside it, published rates."""
+    of_models = [path for each in study.models.values() for path in files_of_model(each)]
+    return [*files_of(study.survey), *of_models, *files_of_evaluation(study.evaluation)]
+
+
+def files_of_evaluation(settings: EvaluationSettings) -> list[Path]:
+    """The files of published rates."""
+    return [] if settings.published is None else paths_in(settings.published)
 
 
 def files_of_model(settings: Settings) -> list[Path]:
@@ -302,11 +324,16 @@ def _require_sound(study: Study, path: Path) -> None:
                 f"{path}: models.{name}.checkpoint names {settings.checkpoint}, which is no folder; give the folder of "
                 "a Hugging Face checkpoint, relative to the study file"
             )
-    known = (*COVARIATES, "survey")
+    for name in () if study.forecast is None else study.forecast.models:
+        if name not in study.models:
+            raise LaborLLMError(f"{path}: forecast.models names {name!r}; the models are {', '.join(study.models)}")
     for name in study.evaluation.by:
-        if name not in known:
-            raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(known)}")
-    sections: dict[str, Settings] = {"survey": study.survey}
+        if name not in GROUPINGS:
+            raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(GROUPINGS)}")
+    sections: dict[str, Settings] = {"survey": study.survey, "evaluation": study.evaluation}
+    sections |= {
+        f"experiments.{name}": getattr(study.experiments, name) for name in type(study.experiments).model_fields
+    }
     sections |= {f"models.{name}": settings for name, settings in study.models.items()}
     for section, named in sections.items():
         for file in paths_in(named):

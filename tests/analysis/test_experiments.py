@@ -100,10 +100,10 @@ def test_an_interaction_appears_where_it_is_planted() -> None:
     cells = TransitionSettings(by=names)
     plan = plan_of("covariates", settings, {"cells": cells}, careers)
     findings = found(plan, {"cells": TransitionFrequencies(cells)}, careers)
-    planted = contrast(findings, "gender and ethnicity together, beyond each alone")
+    planted = contrast(findings, "gender and ethnicity, beyond each alone")
     assert planted["ci_high"] < -0.05  # without one, the other is worth nothing: losing both costs less than the sum
     for pair in ("gender and region", "ethnicity and region"):
-        absent = contrast(findings, f"{pair} together, beyond each alone")
+        absent = contrast(findings, f"{pair}, beyond each alone")
         assert abs(absent["nats"]) < FEW * absent["std_error"]
 
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.evaluation.cells import find_cells
+from laborllm.evaluation.cells import GROUPINGS, find_cells, group_values
 from laborllm.survey.careers import Careers
 
 
@@ -33,6 +33,23 @@ def test_a_covariate_that_is_missing_everywhere_makes_no_groups(few_careers: Car
     assert notes == ("gender: no groups, the value is missing in every row",)
 
 
+def test_a_cohort_is_five_years_of_birth_and_missing_where_the_year_is(few_careers: Careers) -> None:
+    years = pl.Series([1899, 1960, 1964, 1965, None] + [1970] * (len(few_careers) - 5), dtype=pl.Int32)
+    careers = replace(few_careers, table=few_careers.table.with_columns(birth_year=years))
+    values = group_values(careers, "cohort")
+    assert values[:6].to_list() == ["1895-1899", "1960-1964", "1960-1964", "1965-1969", None, "1970-1974"]
+    groups = [cell.group for cell in find_cells(careers, ("cohort",))[0] if cell.group != "all"]
+    assert groups[0] == "cohort=1895-1899"
+    assert groups[-1] == "cohort=missing"
+
+
+def test_every_grouping_is_words_and_null_where_missing(few_careers: Careers) -> None:
+    for name in GROUPINGS:
+        values = group_values(few_careers, name)
+        assert (values.dtype, len(values), values.name) == (pl.String, len(few_careers), name)
+    assert group_values(few_careers, "region").null_count() == few_careers.table["region"].null_count() > 0
+
+
 def test_an_unknown_covariate_is_named_with_those_allowed(few_careers: Careers) -> None:
-    with pytest.raises(LaborLLMError, match=r"evaluation.by: 'race' is no covariate.*use education, gender"):
+    with pytest.raises(LaborLLMError, match=r"evaluation.by: 'race' is no covariate.*use education, .*, cohort"):
         find_cells(few_careers, ("race",))

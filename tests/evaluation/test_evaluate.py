@@ -1,3 +1,6 @@
+import gc
+import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +12,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
-from laborllm.evaluation.tables import ATTAINABLE, COMPARISONS, EVALUATION, RELIABILITY
+from laborllm.evaluation.tables import ATTAINABLE, COMPARISONS, EVALUATION, RELIABILITY, ROC
 from laborllm.evaluation.uncertainty import clustered_std_error
 from laborllm.models.probabilities import Probabilities, normalise
 from laborllm.survey.careers import Careers
@@ -32,15 +35,21 @@ def _estimate(table: pl.DataFrame, **where: str) -> float:
 
 def test_the_columns_are_the_contract(result: Evaluation) -> None:
     key, spread = ["task", "metric", "subset", "group"], ["std_error", "ci_low", "ci_high"]
-    assert result.evaluation.columns == ["model", *key, "estimate", *spread, "person_years", "people"]
-    assert result.comparisons.columns == ["model_a", "model_b", *key, "difference", *spread, "person_years", "people"]
-    for table, schema in (
-        (result.evaluation, EVALUATION),
-        (result.comparisons, COMPARISONS),
-        (result.reliability, RELIABILITY),
-        (result.attainable, ATTAINABLE),
-    ):
-        assert dict(table.schema) == dict(schema)
+    size, band = ["person_years", "people"], ["band_low", "band_high"]
+    assert result.evaluation.columns == ["model", *key, "estimate", *spread, *size, "std_error_delta", *band]
+    assert result.comparisons.columns == ["model_a", "model_b", *key, "difference", *spread, *size, *band]
+    schemas = {
+        "evaluation": EVALUATION,
+        "comparisons": COMPARISONS,
+        "reliability": RELIABILITY,
+        "roc": ROC,
+        "attainable": ATTAINABLE,
+        "evaluation_weighted": EVALUATION,
+        "comparisons_weighted": COMPARISONS,
+    }
+    assert list(result.frames) == list(schemas)
+    for name, table in result.frames.items():
+        assert dict(table.schema) == dict(schemas[name])
         for column in table.select(pl.selectors.float()):
             assert not column.is_nan().any()
 
@@ -48,11 +57,18 @@ def test_the_columns_are_the_contract(result: Evaluation) -> None:
 def test_every_metric_subset_and_group_is_there_once(result: Evaluation) -> None:
     table = result.evaluation
     assert not table.select("model", "task", "metric", "subset", "group").is_duplicated().any()
-    assert set(table["task"]) == {"occupation", "move", "leave_labor_force"}
+    classes = {"occupation", "broad_group", "destination"}
+    assert set(table["task"]) == classes | {"move", "leave_labor_force", "enter_labor_force"}
     assert set(table["subset"]) == {"all", "first", "stay", "move"}
     assert set(table.filter(model="language", metric="perplexity_raw")["group"]) >= {"all", "region=missing"}
     assert set(table.filter(model="realised")["metric"]) == {"perplexity_raw"}
-    assert set(table.filter(task="move")["metric"]) == {"perplexity", "auc", "brier", "calibration_error"}
+    parts = {"brier_reliability", "brier_resolution", "brier_uncertainty", "brier_within"}
+    binary = {"perplexity", "log_score", "auc", "brier", "calibration_error"} | parts
+    for task in ("move", "leave_labor_force", "enter_labor_force"):
+        assert set(table.filter(task=task)["metric"]) == binary
+    assert set(table.filter(task="destination")["metric"]) == {"perplexity", "log_score"}
+    assert set(table.filter(task="broad_group")["metric"]) >= {"perplexity", "log_score", "brier", "accuracy"}
+    assert set(table.filter(metric="auc", subset="all", task="move")["group"]) > {"all", "gender=male"}
 
 
 def test_perplexity_equals_a_loop_over_rows(few_careers: Careers, models: dict[str, Probabilities]) -> None:
@@ -232,6 +248,108 @@ def test_share_of_the_attainable_gain(few_careers: Careers) -> None:
     turned = evaluate(predictions, few_careers, SETTINGS, baseline="oracle", floor="transition")
     assert turned.attainable.height == 0
     assert "does not improve" in turned.notes[-1]
+
+
+@pytest.mark.parametrize("part", ["first rows", "stays", "one person", "one row"])
+def test_samples_that_lack_a_task_have_no_row_of_it(few_careers: Careers, part: str) -> None:
+    rows = {
+        "first rows": few_careers.previous < 0,
+        "stays": few_careers.transition != "move",
+        "one person": few_careers.person_of_row == few_careers.person_of_row[few_careers.transition == "move"][0],
+        "one row": np.arange(len(few_careers)) == 0,
+    }[part]
+    careers = replace(few_careers, table=few_careers.table.filter(pl.Series(rows)))
+    if part == "stays":  # without the moves between them the rows that are left make some; keep who has none
+        moved = careers.table.filter(pl.Series(careers.transition == "move"))["person"]
+        careers = replace(careers, table=careers.table.filter(~pl.col("person").is_in(moved.implode())))
+    careers = replace(careers, table=careers.table.with_columns(weight=pl.lit(2.0)))
+    found = evaluate({"a": noisy(careers, 1), "b": noisy(careers, 2)}, careers, SETTINGS)
+    tasks = set(found.evaluation["task"])
+    assert ("move" in tasks) == (part in ("stays", "one person"))
+    assert ("destination" in tasks) == (part == "one person")
+    if part == "stays":
+        assert "auc" not in found.evaluation["metric"]
+        assert found.roc.height == 0
+        assert found.evaluation.filter(metric="brier_uncertainty")["estimate"].to_list() == [0, 0]
+    if part.startswith("one"):
+        spread = found.evaluation.select("std_error", "ci_low", "ci_high", "std_error_delta", "band_low", "band_high")
+        assert spread.null_count().sum_horizontal().item() == 6 * found.evaluation.height
+    assert_frame_equal(found.evaluation, found.evaluation_weighted, rel_tol=1e-6)
+
+
+class OneAtATime(Mapping[str, Probabilities]):
+    """Counts how often each model is asked for, and refuses while an earlier one is still held."""
+
+    def __init__(self, careers: Careers, names: tuple[str, ...]) -> None:
+        self.careers, self.names, self.reads, self.alive = careers, names, dict.fromkeys(names, 0), []
+
+    def __getitem__(self, name: str) -> Probabilities:
+        gc.collect()
+        assert all(each() is None for each in self.alive), "an earlier model's array is still held"
+        prediction = noisy(self.careers, self.names.index(name))
+        assert prediction.log_probabilities is not None
+        self.alive.append(weakref.ref(prediction.log_probabilities))
+        self.reads[name] += 1
+        return prediction
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+def test_models_are_read_once_and_one_at_a_time(few_careers: Careers) -> None:
+    lazy = OneAtATime(few_careers, ("a", "b", "c"))
+    found = evaluate(lazy, few_careers, SETTINGS, baseline="a", floor="c")
+    assert lazy.reads == {"a": 1, "b": 1, "c": 1}
+    held = {name: noisy(few_careers, seed) for seed, name in enumerate(lazy)}
+    eager = evaluate(held, few_careers, SETTINGS, baseline="a", floor="c")
+    for name, table in found.frames.items():
+        assert_frame_equal(table, eager.frames[name], check_exact=True)
+
+
+def test_a_model_that_is_no_distribution_is_named_when_it_is_reached(
+    few_careers: Careers, models: dict[str, Probabilities]
+) -> None:
+    done: list[str] = []
+    wrong = np.full((len(few_careers), 5), np.log(0.2), dtype=np.float32)
+    wrong[7, 1] = np.nan
+    with pytest.raises(LaborLLMError, match="model 'wrong', row 8: the probabilities sum to nan"):
+        evaluate({**models, "wrong": prediction_of(few_careers, wrong)}, few_careers, SETTINGS, progress=done.append)
+    assert done == list(models)
+
+
+def test_roc_curves_rise_from_the_area_of_their_auc(result: Evaluation) -> None:
+    assert set(result.roc["task"]) == {"move", "leave_labor_force", "enter_labor_force"}
+    assert "realised" not in result.roc["model"]
+    for (model, task), curve in result.roc.partition_by("model", "task", as_dict=True).items():
+        rate = curve["true_positive_rate"].to_numpy()
+        assert (curve.height, rate[-1]) == (101, 1.0)
+        assert (np.diff(rate) >= 0).all()
+        area = np.trapezoid(rate, curve["false_positive_rate"])
+        assert area == pytest.approx(_estimate(result.evaluation, model=model, task=task, metric="auc"), abs=0.02)
+        assert (curve["ci_low"] <= curve["true_positive_rate"] + 1e-6).mean() > 0.9
+
+
+def test_a_brier_score_is_the_sum_of_its_parts(result: Evaluation) -> None:
+    for task in ("move", "leave_labor_force", "enter_labor_force"):
+        rows = result.evaluation.filter(pl.col("metric").str.starts_with("brier"), task=task, model="language")
+        part = dict(rows.select("metric", "estimate").rows())
+        whole = part["brier_reliability"] - part["brier_resolution"] + part["brier_uncertainty"] + part["brier_within"]
+        assert whole == pytest.approx(part["brier"], abs=1e-12)
+    assert "brier_uncertainty" not in result.comparisons["metric"]
+
+
+def test_the_log_score_is_minus_the_log_of_the_perplexity(result: Evaluation) -> None:
+    for task in ("occupation", "broad_group", "destination", "move"):
+        found = [
+            _estimate(result.evaluation, model="language", task=task, metric=m) for m in ("log_score", "perplexity")
+        ]
+        assert found[0] == pytest.approx(-np.log(found[1]), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,14 @@
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from laborllm.evaluation.metrics import bin_edges, bin_of, calibration_error, hit_share, weighted_auc
-
-
-@pytest.mark.parametrize("digits", [1, 2, 12])
-def test_weighted_auc_equals_scikit_learn_with_and_without_ties(rng: np.random.Generator, digits: int) -> None:
-    score = rng.random(300).round(digits)
-    event = rng.random(300) < score
-    person = rng.integers(40, size=300)
-    weights = rng.multinomial(40, np.full(40, 1 / 40), size=37).T
-    found = weighted_auc(score, event, person=person, weights=weights)
-    expected = [roc_auc_score(event, score, sample_weight=draw[person]) for draw in weights.T]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+from laborllm.evaluation.metrics import bin_edges, bin_of, brier_of_classes, calibration_error, hit_share
 
 
-def test_weighted_auc_equals_counting_all_pairs(rng: np.random.Generator) -> None:
-    score, event = rng.integers(6, size=50), rng.random(50) < 0.4
-    above = score[event][:, None] > score[~event]
-    tied = score[event][:, None] == score[~event]
-    found = weighted_auc(score, event, person=np.arange(50), weights=np.ones((50, 1)))
-    assert found[0] == pytest.approx((above + tied / 2).mean(), abs=1e-14)
-
-
-def test_weighted_auc_is_unknown_in_a_draw_without_events() -> None:
-    weights = np.array([[1, 0, 1], [1, 1, 0]])
-    found = weighted_auc(np.array([0.2, 0.8]), np.array([False, True]), person=np.arange(2), weights=weights)
-    np.testing.assert_array_equal(found, [1.0, np.nan, np.nan])
+def test_brier_of_classes_equals_the_sum_over_classes(rng: np.random.Generator) -> None:
+    shares = rng.dirichlet(np.ones(4), size=30)
+    happened = np.eye(4)[rng.integers(4, size=30)]
+    found = brier_of_classes((shares * happened).sum(axis=1), (shares**2).sum(axis=1))
+    np.testing.assert_allclose(found, ((shares - happened) ** 2).sum(axis=1), atol=1e-14)
 
 
 def test_hit_share_equals_breaking_ties_at_random(rng: np.random.Generator) -> None:

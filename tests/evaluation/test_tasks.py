@@ -1,13 +1,10 @@
-import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.evaluation.tasks import event_scores, find_events, occupation_scores, realised_rank
-from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.evaluation.tasks import find_events, find_tasks
 from laborllm.survey.careers import Careers
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations
-from tests.evaluation.conftest import noisy, prediction_of
 
 
 def _careers(codes: list[str], states: tuple[str, ...]) -> Careers:
@@ -20,92 +17,70 @@ def _careers(codes: list[str], states: tuple[str, ...]) -> Careers:
 
 
 def test_events_equal_a_loop_over_persons(few_careers: Careers) -> None:
-    move, leave = find_events(few_careers)[0]
-    moved, left = {}, {}
+    expected: dict[str, dict[int, bool]] = {"move": {}, "leave_labor_force": {}, "enter_labor_force": {}}
     for rows in few_careers.table.with_row_index("row").partition_by("person"):
         pairs = zip(rows["row"][1:], rows["occupation"], rows["occupation"][1:], strict=False)
         for row, before, now in pairs:
-            moved[row] = before != now
-            if before != "in_education":
-                left[row] = now == "in_education"
-    assert dict(zip(move.rows.tolist(), move.happened.tolist(), strict=True)) == moved
-    assert dict(zip(leave.rows.tolist(), leave.happened.tolist(), strict=True)) == left
-
-
-def test_event_scores_equal_summing_probabilities_by_hand(few_careers: Careers) -> None:
-    prediction = noisy(few_careers, 2)
-    assert prediction.log_probabilities is not None
-    shares = np.exp(prediction.log_probabilities.astype(np.float64))
-    shares /= shares.sum(axis=1, keepdims=True)
-    move, leave = find_events(few_careers)[0]
-    expected = [1 - shares[row, few_careers.previous[row]] for row in move.rows]
-    np.testing.assert_allclose(event_scores(prediction.log_probabilities, move).probability, expected, rtol=1e-12)
-    scores = event_scores(prediction.log_probabilities, leave)
-    expected = shares[leave.rows, few_careers.occupations.position["in_education"]]
-    np.testing.assert_allclose(scores.probability, expected, rtol=1e-12)
-    np.testing.assert_allclose(scores.nats, -np.log(np.where(leave.happened, expected, 1 - expected)), rtol=1e-12)
-
-
-def test_a_move_that_was_all_but_excluded_keeps_its_nats() -> None:
-    careers = _careers(["313", "436"], ())
-    log_probabilities = np.log(np.array([[0.5, 0.5], [1.0, 1e-30]])).astype(np.float32)
-    move = find_events(careers)[0][0]
-    assert event_scores(log_probabilities, move).nats[0] == pytest.approx(30 * np.log(10), rel=1e-6)
+            expected["move"][row] = before != now
+            if before == "in_education":
+                expected["enter_labor_force"][row] = now != "in_education"
+            else:
+                expected["leave_labor_force"][row] = now == "in_education"
+    found = {
+        event.task: dict(zip(event.rows.tolist(), event.happened.tolist(), strict=True))
+        for event in find_events(few_careers)[0]
+    }
+    assert found == expected
 
 
 @pytest.mark.parametrize(
-    ("codes", "states", "note"),
+    ("codes", "states", "leaving", "entering"),
     [
-        (["313", "not_working"], ("not_working", "in_education"), "mixes"),
-        (["313", "436"], ("unemployed",), "the list has none"),
-        (["313", "436"], ("in_education",), "nobody leaves"),
+        (["313", "not_working"], ("not_working", "in_education"), "mixes", "mixes"),
+        (["313", "436"], ("unemployed",), "the list has none", "the list has none"),
+        (["313", "436"], ("in_education",), "nobody leaves", "nobody enters"),
     ],
 )
-def test_leaving_the_labor_force_is_left_out_with_a_note(codes: list[str], states: tuple[str, ...], note: str) -> None:
+def test_leaving_and_entering_the_labor_force_are_left_out_with_a_note(
+    codes: list[str], states: tuple[str, ...], leaving: str, entering: str
+) -> None:
     events, notes = find_events(_careers(codes, states))
     assert [event.task for event in events] == ["move"]
-    assert len(notes) == 1
-    assert note in notes[0]
+    assert len(notes) == 2
+    assert notes[0].startswith("leave_labor_force: left out, ")
+    assert leaving in notes[0]
+    assert notes[1].startswith("enter_labor_force: left out, ")
+    assert entering in notes[1]
 
 
-def test_leaving_starts_from_a_job_or_unemployment_only() -> None:
+def test_leaving_starts_from_a_job_or_unemployment_and_entering_from_the_other_states() -> None:
     states = ("unemployed", "not_in_labor_force", "in_education")
     careers = _careers(["in_education", "313", "unemployed", "not_in_labor_force", "in_education", "436"], states)
-    leave = find_events(careers)[0][1]
+    _, leave, enter = find_events(careers)[0]
     assert leave.rows.tolist() == [2, 3]
     assert leave.happened.tolist() == [False, True]
+    assert enter.rows.tolist() == [1, 4, 5]
+    assert enter.happened.tolist() == [True, False, True]
 
 
 def test_no_second_row_leaves_moving_out() -> None:
-    events, notes = find_events(_careers(["313"], ()))
-    assert events == ()
+    tasks, notes = find_tasks(_careers(["313"], ()))
+    assert tasks.events == ()
+    assert list(tasks.rows) == ["occupation", "broad_group"]
     assert "no person has two rows" in notes[0]
 
 
-def test_realised_rank_equals_sorting(rng: np.random.Generator) -> None:
-    log_probabilities = rng.integers(5, size=(200, 8)).astype(np.float32)
-    place = rng.integers(8, size=200)
-    greater, tied = realised_rank(log_probabilities, place)
-    for row in range(200):
-        own = log_probabilities[row, place[row]]
-        assert (greater[row], tied[row]) == (sum(log_probabilities[row] > own), sum(log_probabilities[row] == own))
+def test_states_are_a_broad_group_of_their_own_whatever_the_list_says() -> None:
+    listing = ("313", "in_education", "436", "unemployed")
+    occupations = Occupations(codes=listing, titles=listing, groups=("office", "office", "food", "food"))
+    frame = pl.DataFrame({"person": 1, "year": [1980, 1981], "occupation": ["313", "436"]})
+    tasks, _ = find_tasks(careers_from_frame(frame, occupations))
+    assert tasks.group.tolist() == [0, 1, 2, 1]
 
 
-def test_a_uniform_model_hits_by_chance_and_a_perfect_one_always(few_careers: Careers) -> None:
-    shape = (len(few_careers), 5)
-    uniform = occupation_scores(prediction_of(few_careers, normalise(np.zeros(shape))[0]))
-    np.testing.assert_allclose(uniform["accuracy"], 1 / 5)
-    np.testing.assert_allclose(uniform["top5"], 1.0)
-    certain = np.full(shape, -200.0)
-    certain[np.arange(shape[0]), few_careers.occupation] = 0.0
-    assert (occupation_scores(prediction_of(few_careers, normalise(certain)[0]))["accuracy"] == 1).all()
-
-
-def test_only_what_a_prediction_defines_is_scored(models: dict[str, Probabilities]) -> None:
-    found = {model: set(occupation_scores(prediction)) for model, prediction in models.items()}
-    full = {"perplexity", "accuracy", "top5", "top10"}
-    assert found == {
-        "language": full | {"perplexity_raw", "log_mass"},
-        "relative": full,
-        "realised": {"perplexity_raw"},
-    }
+def test_one_broad_group_alone_is_no_task() -> None:
+    occupations = Occupations(codes=("313", "436"), titles=("313", "436"), groups=("jobs", "jobs"))
+    frame = pl.DataFrame({"person": 1, "year": [1980, 1981], "occupation": ["313", "436"]})
+    tasks, notes = find_tasks(careers_from_frame(frame, occupations))
+    assert list(tasks.rows) == ["occupation", "move", "destination"]
+    assert "broad_group: left out, all occupations are of one broad group" in notes

@@ -13,7 +13,7 @@ import pytest
 
 from laborllm.errors import LaborLLMError
 from laborllm.models import probabilities
-from laborllm.models.probabilities import Probabilities, normalise
+from laborllm.models.probabilities import Probabilities, StoredProbabilities, normalise
 from laborllm.survey.careers import KEYS, Careers
 
 
@@ -148,6 +148,19 @@ assert float(again.log_probabilities.sum(dtype=np.float64)) == total
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a stretch of work")
+def test_stored_probabilities_are_read_when_asked_for_and_not_kept(full: Probabilities, tmp_path: Path) -> None:
+    full.write(tmp_path / "b.parquet")
+    stored = StoredProbabilities(tmp_path, ("b", "missing"))
+    assert (list(stored), len(stored), "b" in stored, "c" in stored) == (["b", "missing"], 2, True, False)
+    first, second = stored["b"], stored["b"]
+    assert first.log_probabilities is not second.log_probabilities
+    np.testing.assert_array_equal(first.log_probabilities, full.log_probabilities)
+    with pytest.raises(KeyError):
+        stored["c"]
+    with pytest.raises(LaborLLMError, match="missing.parquet: cannot be read"):
+        stored["missing"]
+
+
 def test_the_array_is_never_held_twice(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "a.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -5,12 +5,14 @@ and nothing that knows more of the past does better. Where more of the past matt
 Every comparison is of the same rows, with a standard error clustered by person.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from laborllm.models.baselines import TransitionFrequencies, TransitionSettings
+from laborllm.models.networks.sequence_settings import CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.models.oracle import Oracle
 from laborllm.models.probabilities import Model
 from laborllm.models.regression.logit import MultinomialLogit
@@ -27,6 +29,13 @@ RICH: dict[str, Callable[[], Model]] = {
     "logit, one stage": lambda: MultinomialLogit(LogitSettings(stages=1, l2=(12.0, 3.0), refine=False)),
     "logit, two stages": lambda: MultinomialLogit(LogitSettings(stages=2, l2=(12.0, 3.0), refine=False)),
     "tempered": lambda: Tempered(TransitionFrequencies()),
+}
+QUICK = SequenceTraining(
+    updates=50, warmup=5, learning_rate=3e-3, schedule="cosine", rows_per_batch=2000, evaluations=3
+)
+NETWORKS = {
+    "LSTM": LSTMSettings(width=32, training=QUICK.model_copy(update={"learning_rate": 2e-2})),
+    "CAREER": CareerSettings(training=QUICK),
 }
 
 
@@ -93,6 +102,48 @@ def test_without_memory_nothing_is_better(name: str, first_order: Population) ->
     assert (
         first_order.gain(name, over="first order")[0] > -0.02
     )  # and nothing is much worse: it finds this simple truth
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that share products this small mostly wait for one another."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def network(name: str, folder: Path) -> Model:
+    """A small network that learns for a few seconds."""
+    from laborllm.models.networks.sequence_model import SequenceModel
+
+    return SequenceModel(NETWORKS[name], folder / name)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_memory_no_network_is_better(name: str, first_order: Population, tmp_path: Path) -> None:
+    first_order.realised(name, network(name, tmp_path))
+    for simple in ("first order", "oracle"):
+        gain, error = first_order.gain(name, over=simple)
+        assert gain < FEW * error
+    assert first_order.gain(name, over="first order")[0] > -0.02
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_with_memory_networks_beat_two_occupations_and_stay_below_the_truth(
+    name: str, with_memory: Population, tmp_path: Path
+) -> None:
+    """They are told of no tenure and no return: they have to find both."""
+    with_memory.realised("second order", RICH["second order"]())
+    with_memory.realised(name, network(name, tmp_path))
+    for simple in ("first order", "second order"):
+        gain, error = with_memory.gain(name, over=simple)
+        assert gain > FEW * error
+    left, error = with_memory.gain("oracle", over=name)
+    assert left > FEW * error
 
 
 @pytest.mark.parametrize("name", ["second order", "logit, one stage", "logit, two stages"])

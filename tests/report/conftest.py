@@ -87,7 +87,10 @@ def made_careers(people: int = 150, seed: int = 3) -> Careers:
         region=pl.when(pl.col("person") % 7 == 0).then(None).otherwise(pl.lit("south")),
         birth_year=1957 + pl.col("person") % 8,
     )
-    occupations = Occupations(codes=CODES, titles=TITLES, groups=("any",) * len(CODES))
+    groups = [
+        group for group, size in (("Office", 4), ("Health", 1), ("Manual", 2), ("Service", 2)) for _ in range(size)
+    ]
+    occupations = Occupations(codes=CODES, titles=TITLES, groups=(*groups, *["Not employed"] * 3))
     careers = split_by_person(
         careers_from_frame(frame, occupations, survey="a test survey"), (0.6, 0.1, 0.3), np.random.default_rng(seed)
     )
@@ -218,7 +221,11 @@ def record_of(models: Sequence[Made]) -> dict:
     }
 
 
-def write_run(out: Path, models: Sequence[Made] = MODELS, *, attainable: bool = True) -> Path:
+QUICK = "examples = true\nworkers = 0\nmodel_pages = false"
+"""A section [report] that leaves out what takes time."""
+
+
+def write_run(out: Path, models: Sequence[Made] = MODELS, *, attainable: bool = True, report: str = QUICK) -> Path:
     """Write a whole run folder."""
     out.mkdir(parents=True, exist_ok=True)
     careers = made_careers()
@@ -229,8 +236,40 @@ def write_run(out: Path, models: Sequence[Made] = MODELS, *, attainable: bool = 
         write_attainable(out, models)
     write_probabilities(out, models, careers)
     (out / "record.json").write_text(json.dumps(record_of(models), indent=1), encoding="utf-8")
-    (out / "study.toml").write_text('[survey]\nsource = "simulated"\n\n[evaluation]\nconfidence = 0.95\n')
+    sections = "".join(f'[models.{model.name}]\nkind = "{model.kind}"\n\n' for model in models if model.name.isalnum())
+    (out / "study.toml").write_text(
+        f'[survey]\nsource = "simulated"\n\n{sections}[evaluation]\nconfidence = 0.95\n\n[report]\n{report}\n'
+    )
     return out
+
+
+def write_newer_tables(out: Path) -> None:
+    """What newer evaluations leave beside the older tables: bands, more tasks, ROC curves, survey weights."""
+    evaluation = pl.read_csv(out / "evaluation.csv")
+    moves = evaluation.filter(pl.col("task") == "move")
+    more = [moves.with_columns(task=pl.lit("enter_labor_force"))]
+    whole = evaluation.filter(pl.col("metric") == "perplexity", pl.col("subset") == "all", pl.col("group") == "all")
+    more += [whole.with_columns(task=pl.lit(task)) for task in ("broad_group", "destination")]
+    more += [whole.with_columns(metric=pl.lit("log_score"), estimate=-pl.col("estimate").log())]
+    level = evaluation.filter(pl.col("group").str.starts_with("education="))
+    pairs_of = [pl.concat_str(pl.lit(f"gender={g} & "), pl.col("group")) for g in GROUPS["gender"]]
+    more += [level.with_columns(group=pair) for pair in pairs_of]
+    error = pl.col("std_error")
+    bands = {"band_low": pl.col("estimate") - 3 * error, "band_high": pl.col("estimate") + 3 * error}
+    evaluation = pl.concat([evaluation, *more])
+    evaluation.with_columns(std_error_delta=error * 0.99, **bands).write_csv(out / "evaluation.csv")
+    pairs = pl.read_csv(out / "comparisons.csv")
+    bands = {"band_low": pl.col("difference") - 3 * error, "band_high": pl.col("difference") + 3 * error}
+    pairs.with_columns(**bands).write_csv(out / "comparisons.csv")
+    whole.with_columns(pl.col("estimate", "ci_low", "ci_high") * 1.1).write_csv(out / "evaluation_weighted.csv")
+    reliability = pl.read_csv(out / "reliability.csv")
+    again = reliability.with_columns(task=pl.lit("enter_labor_force"))
+    pl.concat([reliability, again]).write_csv(out / "reliability.csv")
+    rates = pl.DataFrame({"false_positive_rate": [step / 20 for step in range(21)]})
+    rates = rates.with_columns(true_positive_rate=pl.col("false_positive_rate").sqrt())
+    ends = {"ci_low": pl.col("true_positive_rate") * 0.95, "ci_high": pl.col("true_positive_rate").sqrt()}
+    keys = reliability.select("model", "task").unique(maintain_order=True)
+    keys.join(rates.with_columns(**ends), how="cross").write_csv(out / "roc.csv")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -243,6 +282,15 @@ def quick_fonts() -> None:
 def report_folder(tmp_path_factory: pytest.TempPathFactory, quick_fonts: None) -> Path:
     """A run folder with its report, to be read only."""
     out = write_run(tmp_path_factory.mktemp("report") / "out")
+    write_report(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def full_folder(tmp_path_factory: pytest.TempPathFactory, quick_fonts: None) -> Path:
+    """A run folder with every page and every optional table, to be read only."""
+    out = write_run(tmp_path_factory.mktemp("report") / "full", MODELS[:3], report="workers = 12")
+    write_newer_tables(out)
     write_report(out)
     return out
 

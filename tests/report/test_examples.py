@@ -5,6 +5,7 @@ import pytest
 
 from laborllm.report.examples import EARLIER, choose_rows, find_examples
 from laborllm.report.folder import read_run
+from laborllm.report.readings import read_models
 
 from .conftest import made_careers
 
@@ -27,8 +28,10 @@ def test_few_people_give_fewer_examples(people: int) -> None:
 
 def test_predictions_are_those_of_the_file(run_folder) -> None:
     run = read_run(run_folder)
-    test, examples = run.careers.part("test"), find_examples(run)
-    for row, example in zip(choose_rows(test), examples, strict=True):
+    test = run.careers.part("test")
+    rows = choose_rows(test)
+    examples = find_examples(test, rows, read_models(run, test, rows, mistakes=False))
+    for row, example in zip(rows, examples, strict=True):
         assert [prediction.model for prediction in example.predictions] == ["oracle", "llm", "transition", "no change"]
         assert example.title == test.occupations.titles[test.occupation[row]]
         assert len(example.history) >= EARLIER

@@ -5,8 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from laborllm.report.calibration import model_calibration_plot, reliability_plot, roc_plot
 from laborllm.report.drawing import MARKERS, SERIES, SERIES_DARK, as_svg, log_ticks, looks_of
-from laborllm.report.figures import MOST_GROUPS, MOST_MODELS, find_plots, group_plot, reliability_plot, shown_models
+from laborllm.report.figures import MOST_GROUPS, MOST_MODELS, find_plots, group_plot, shown_models
 from laborllm.report.folder import read_run
 from laborllm.survey.careers import EDUCATION
 
@@ -100,3 +101,23 @@ def test_rare_event_fills_its_diagram(run_folder: Path) -> None:
     reliability.with_columns(*rare).write_csv(run_folder / "reliability.csv")
     plot = reliability_plot(read_run(run_folder), "move")
     assert plot.figure.axes[0].get_xlim()[1] == pytest.approx(0.2 * 1.03)
+
+
+def test_markers_tell_their_number(run_folder: Path) -> None:
+    plots = {plot.name: plot for plot in find_plots(read_run(run_folder))}
+    svg = as_svg(plots["perplexity"])
+    assert '<g class="tip"><title>oracle: 7.31 [7.14, 7.49]</title>' in svg
+    assert "<title>off_the_shelf, raw: " in svg
+    assert 'id="perplexity-tip' not in svg
+
+
+def test_roc_curves_and_calibration_of_one_model(full_folder: Path) -> None:
+    run = read_run(full_folder)
+    curve = roc_plot(run, "move")
+    assert set(curve.frame["model"]) == {"oracle", "llm", "transition"}
+    assert "transition 0.7" in curve.alt
+    assert roc_plot(run, "leave_labor_force") is None
+    plot = model_calibration_plot(run, "llm")
+    assert set(plot.frame["task"]) == {"move", "enter_labor_force"}
+    assert "Below: ROC curves" in plot.caption
+    assert model_calibration_plot(run, "off_the_shelf") is None

@@ -6,9 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from laborllm.report.differences import differences_table, pairs_of
 from laborllm.report.folder import read_run
 from laborllm.report.numbers import Estimate, perplexity
-from laborllm.report.results import differences_table, main_table, pairs_of
+from laborllm.report.results import main_table, tasks_table, weighted_table
 from laborllm.report.tables import Cell, Table, as_markdown, as_tex, tex_escape
 
 from .conftest import MODELS
@@ -109,3 +110,44 @@ def test_tex_is_balanced_and_plain(out: Path) -> None:
 
 def test_tex_escape_leaves_no_active_character() -> None:
     assert tex_escape("50% of $x_1$ & {#}") == "50\\% of \\$x\\_1\\$ \\& \\{\\#\\}"
+
+
+def test_cells_sort_by_the_number_behind_them(full_folder: Path) -> None:
+    for row in main_table(read_run(full_folder)).rows:
+        for cell in row[1:]:
+            assert (cell.number is None) == (cell.text == "–")
+    assert Cell("12.3%", value=0.123).number == 0.123
+    assert Cell("8 of 9").number == 8
+    assert Cell("1979–2000").number is None
+    assert Cell("∞").number == float("inf")
+
+
+def test_other_tasks_stand_in_one_table(full_folder: Path) -> None:
+    run = read_run(full_folder)
+    table = tasks_table(run)
+    assert table.head[1:] == (
+        "Moving: AUC", "Entering it: AUC", "Broad group: perplexity", "Where movers go: perplexity",
+    )  # fmt: skip
+    frame = table.frame.filter(model="llm").row(0, named=True)
+    assert frame["broad_group_perplexity"] == run.estimates("perplexity", task="broad_group")["llm"].value
+
+
+def test_weights_stand_beside_no_weights(full_folder: Path) -> None:
+    frame = weighted_table(read_run(full_folder)).frame
+    assert frame["perplexity_weighted"].to_list() == pytest.approx((frame["perplexity"] * 1.1).to_list())
+    assert [row[4].text for row in weighted_table(read_run(full_folder)).rows] == ["1", "2", "3"]
+
+
+def test_older_run_has_no_newer_table(out: Path) -> None:
+    run = read_run(out)
+    assert tasks_table(run) is None
+    assert weighted_table(run) is None
+    assert "Simultaneous 95% CI" not in differences_table(run).head
+
+
+def test_simultaneous_intervals_stand_beside_the_others(full_folder: Path) -> None:
+    run = read_run(full_folder)
+    table = differences_table(run)
+    assert table.head[-1] == "Simultaneous 95% CI"
+    for row in table.frame.iter_rows(named=True):
+        assert row["band_low"] < row["ci_low"] < row["ci_high"] < row["band_high"]

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from laborllm.analysis.alterations import Alteration, Covariate, Titles
-from laborllm.analysis.trials import Contrast, Plan, Trial
+from laborllm.analysis.trials import Contrast, Factor, Plan, Trial
 from laborllm.errors import LaborLLMError
 from laborllm.models.ensemble import EnsembleSettings
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
@@ -227,13 +227,20 @@ def size_plan(settings: SizeExperiment, models: Models, careers: Careers) -> Pla
     sizes = settings.people or tuple(sorted({max(1, people // part) for part in (8, 4, 2, 1)}))
     trials, contrasts = [], []
     for model in _chosen(settings, models, _learners(models), "size", "a model that learns"):
-        cells = [
-            Trial(model, {"people": size}, learned=Alteration(people=size, seed=settings.seed))
-            for size in sorted(sizes, reverse=True)
-        ]
-        trials += cells
-        contrasts += _against_first(cells, "{people} instead of {first} training people")
+        for how, changes in _starts(models[model]):
+            fewer = [Alteration(people=size, seed=settings.seed) for size in sorted(sizes, reverse=True)]
+            cells = [Trial(model, {"training_people": a.people or 0, **how}, changes, learned=a) for a in fewer]
+            trials += cells
+            words = ", pre-training: {pretraining}" if how else ""
+            contrasts += _against_first(cells, "{training_people} instead of {first} training people" + words)
     return Plan("size", "How much do people, and larger models, add?", tuple(trials), tuple(contrasts))
+
+
+def _starts(settings: Tempering) -> list[tuple[dict[str, Factor], dict[str, tuple]]]:
+    """What a model starts from: as the study says and, where that is pre-training on résumés, without it."""
+    if isinstance(settings, SequenceSettings | LanguageModelSettings) and settings.pretrain:
+        return [({"pretraining": "résumés"}, {}), ({"pretraining": "none"}, {"pretrain": ()})]
+    return [({}, {})]
 
 
 def history_plan(settings: HistoryExperiment, models: Models) -> Plan:
@@ -269,15 +276,19 @@ def covariates_plan(settings: CovariatesExperiment, models: Models, careers: Car
         whole = cells[()].name
         for taken in sets[1:]:
             weights = {cells[taken].name: 1.0, whole: -1.0}
-            contrasts.append(Contrast(model, f"without {' and '.join(taken)}", weights))
+            contrasts.append(Contrast(model, f"without {_words(taken)}", weights))
         for a, b in (taken for taken in sets if len(taken) == 2):
             weights = {cells[a, b].name: 1.0, cells[(a,)].name: -1.0, cells[(b,)].name: -1.0, whole: 1.0}
-            contrasts.append(Contrast(model, f"{a} and {b} together, beyond each alone", weights))
+            contrasts.append(Contrast(model, f"{_words((a, b))}, beyond each alone", weights))
     return Plan("covariates", "What is each covariate worth?", tuple(trials), tuple(contrasts))
 
 
+def _words(covariates: Sequence[str]) -> str:
+    return " and ".join(name.replace("_", " ") for name in covariates)
+
+
 def _taken(model: str, taken: tuple[Covariate, ...], settings: CovariatesExperiment) -> Trial:
-    factors = {"without": " and ".join(taken) or "nothing", "how": settings.how}
+    factors = {"without": _words(taken) or "nothing", "how": settings.how}
     if settings.how == "permute":
         return Trial(model, factors, tested=Alteration(permute=taken, seed=settings.seed))
     return Trial(model, factors, learned=Alteration(drop=taken), tested=Alteration(drop=taken))

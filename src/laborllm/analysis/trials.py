@@ -116,7 +116,7 @@ def find(
     """
     subsets = {"all": np.ones(len(person), dtype=bool)} | dict(plan.subsets)
     draws = {
-        (trial.name, subset): _mean_draws(nats[trial.name][rows], person[rows], weights)
+        (trial.name, subset): mean_draws(nats[trial.name][rows], person[rows], weights)
         for trial in plan.trials
         for subset, rows in subsets.items()
     }
@@ -141,8 +141,17 @@ def find(
     )
 
 
-def _mean_draws(values: np.ndarray, person: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean over rows in every draw, shape (replicates + 1,)."""
+def mean_draws(values: np.ndarray, person: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over rows in every draw.
+
+    Args:
+        values: shape (rows,).
+        person: each row's person, shape (rows,).
+        weights: how often each person counts, shape (people, replicates + 1).
+
+    Returns:
+        Shape (replicates + 1,).
+    """
     sums = np.stack(
         [np.bincount(person, weights=each, minlength=len(weights)) for each in (values, np.ones(len(values)))]
     )

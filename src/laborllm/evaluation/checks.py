@@ -17,22 +17,59 @@ BLOCK = 4096
 
 
 def check_predictions(predictions: Mapping[str, Probabilities], careers: Careers) -> None:
-    """Refuse predictions that cannot be evaluated on these careers.
+    """Refuse predictions that cannot be evaluated on these careers; every model is read once.
 
     Raises:
-        LaborLLMError: there are no careers or no predictions, a model's rows or occupations are not the careers', or
-            a row holds no probability distribution. The message names the model and the first such row.
+        LaborLLMError: as in ``require_something``, ``check_prediction`` and ``check_totals``.
+    """
+    require_something(predictions, careers)
+    for model in predictions:
+        prediction = predictions[model]
+        check_prediction(model, prediction, careers)
+        if prediction.log_probabilities is not None:
+            check_totals(model, _totals(prediction.log_probabilities))
+
+
+def require_something(predictions: Mapping[str, Probabilities], careers: Careers) -> None:
+    """Refuse to evaluate nothing.
+
+    Raises:
+        LaborLLMError: there are no careers or no predictions.
     """
     if not len(careers):
         raise LaborLLMError("the careers to evaluate on have no rows; give the test part of a split")
-    if not predictions:
+    if not len(predictions):
         raise LaborLLMError("there are no predictions to evaluate; give at least one model's Probabilities")
-    for model, prediction in predictions.items():
-        _require_same_occupations(model, prediction, careers)
-        _require_same_rows(model, prediction, careers)
-        _require_numbers(model, prediction)
-        if prediction.log_probabilities is not None:
-            _require_distributions(model, prediction.log_probabilities)
+
+
+def check_prediction(model: str, prediction: Probabilities, careers: Careers) -> None:
+    """Refuse a prediction of other careers, or with numbers beside its array that are no log-probabilities.
+
+    Raises:
+        LaborLLMError: a model's rows or occupations are not the careers', or its log mass or raw log-probabilities
+            are not as they must be. The message names the model and the first such row.
+    """
+    _require_same_occupations(model, prediction, careers)
+    _require_same_rows(model, prediction, careers)
+    _require_numbers(model, prediction)
+
+
+def check_totals(model: str, total: np.ndarray) -> None:
+    """Refuse rows that hold no probability distribution.
+
+    Args:
+        model: its name.
+        total: sum of probabilities of each row, NaN where one is, shape (person_years,).
+
+    Raises:
+        LaborLLMError: a total is not 1 within ``TOLERANCE``; the message names the model and the first such row.
+    """
+    wrong = np.flatnonzero(~(np.abs(total - 1) <= TOLERANCE))  # NaN is wrong too
+    if len(wrong):
+        raise LaborLLMError(
+            f"model {model!r}, row {wrong[0] + 1}: the probabilities sum to {total[wrong[0]]:.6g}, "
+            f"not to 1 within {TOLERANCE}; normalise the model's log-probabilities and look for NaN"
+        )
 
 
 def _require_same_occupations(model: str, prediction: Probabilities, careers: Careers) -> None:
@@ -49,7 +86,10 @@ def _require_same_occupations(model: str, prediction: Probabilities, careers: Ca
 
 
 def _require_same_rows(model: str, prediction: Probabilities, careers: Careers) -> None:
-    ours, theirs = _plain_keys(careers.table), _plain_keys(prediction.rows)
+    ours, theirs = (table.select("person", "year", "occupation") for table in (careers.table, prediction.rows))
+    if ours.schema == theirs.schema and ours.equals(theirs):
+        return
+    ours, theirs = _plain_keys(ours), _plain_keys(theirs)
     shared = min(ours.height, theirs.height)
     differs = (ours.head(shared) != theirs.head(shared)).select(pl.any_horizontal(pl.all().fill_null(True)))
     rows = differs.to_series().arg_true()
@@ -64,7 +104,7 @@ def _require_same_rows(model: str, prediction: Probabilities, careers: Careers) 
 
 
 def _plain_keys(table: pl.DataFrame) -> pl.DataFrame:
-    return table.select(pl.col("person", "year", "occupation").cast(pl.String))
+    return table.select(pl.all().cast(pl.String))
 
 
 def _row_in_words(table: pl.DataFrame, row: int) -> str:
@@ -92,13 +132,10 @@ def _require_numbers(model: str, prediction: Probabilities) -> None:
             )
 
 
-def _require_distributions(model: str, log_probabilities: np.ndarray) -> None:
-    for rows in blocks(len(log_probabilities), BLOCK):
-        with np.errstate(over="ignore"):  # a huge value sums to infinity and is refused below
-            total = np.exp(log_probabilities[rows]).sum(axis=1, dtype=np.float64)  # (rows,)
-        wrong = np.flatnonzero(~(np.abs(total - 1) <= TOLERANCE))  # NaN is wrong too
-        if len(wrong):
-            raise LaborLLMError(
-                f"model {model!r}, row {rows.start + wrong[0] + 1}: the probabilities sum to {total[wrong[0]]:.6g}, "
-                f"not to 1 within {TOLERANCE}; normalise the model's log-probabilities and look for NaN"
-            )
+def _totals(log_probabilities: np.ndarray) -> np.ndarray:
+    """Sum of probabilities of each row, shape (person_years,)."""
+    total = np.empty(len(log_probabilities))
+    with np.errstate(over="ignore"):  # a huge value sums to infinity and is refused
+        for rows in blocks(len(log_probabilities), BLOCK):
+            total[rows] = np.exp(log_probabilities[rows]).sum(axis=1, dtype=np.float64)
+    return total

@@ -100,7 +100,7 @@ def _quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarra
     return quantile  # (statistics,)
 
 
-def clustered_std_error(numerator: np.ndarray, denominator: np.ndarray) -> float:
+def clustered_std_error(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Delta-method standard error of sum(numerator) / sum(denominator), clustered by person.
 
     The ratio r is linearised: residual u = numerator - r denominator per person, and
@@ -108,14 +108,34 @@ def clustered_std_error(numerator: np.ndarray, denominator: np.ndarray) -> float
     exp(r).
 
     Args:
-        numerator: per-person sums, shape (people,).
-        denominator: per-person sums, e.g. person-years, shape (people,).
+        numerator: per-person sums, shape (..., people).
+        denominator: per-person sums, e.g. person-years, shape (..., people).
+
+    Returns:
+        Shape (...,); NaN with fewer than two people, where the denominator is zero, or a sum is infinite.
 
     Examples:
         >>> import numpy as np
         >>> clustered_std_error(np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4)).round(4)  # sd / sqrt(4)
         np.float64(0.6455)
     """
-    people = len(numerator)
-    residual = numerator - numerator.sum() / denominator.sum() * denominator
-    return np.sqrt(people / (people - 1) * (residual**2).sum()) / denominator.sum()
+    total = np.asarray(denominator.sum(axis=-1))
+    with np.errstate(invalid="ignore"):  # infinite sums have no error
+        share = ratio(np.asarray(numerator.sum(axis=-1)), total)
+        residual = numerator - share[..., None] * denominator
+        return ratio(np.asarray(person_std_error(residual)), total)[()]
+
+
+def person_std_error(parts: np.ndarray) -> np.ndarray:
+    """Standard error of a sum of independent people's parts, whose mean is zero: sqrt(n / (n - 1) sum part²).
+
+    Args:
+        parts: shape (..., people).
+
+    Returns:
+        Shape (...,); NaN with fewer than two people.
+    """
+    people = parts.shape[-1]
+    if people < 2:
+        return np.full(parts.shape[:-1], np.nan)
+    return np.sqrt(people / (people - 1) * (parts**2).sum(axis=-1))

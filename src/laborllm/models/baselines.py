@@ -95,6 +95,11 @@ class TransitionFrequencies:
         return f"{order} transition frequencies between occupations, shrunk towards {towards}{within}."
 
     @property
+    def memory(self) -> int:
+        """Rows before a row that its prediction depends on."""
+        return self.settings.order
+
+    @property
     def facts(self) -> dict[str, str | int | float]:
         """What a report says of this model; no facts before ``fit``. Rows unseen are those of the last ``predict``."""
         if self.occupations is None:

@@ -1,7 +1,7 @@
 """A mixture of models: each one's distribution, weighted by what the validation people say."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
+from laborllm.models.next_row import last_rows, memory_of
 from laborllm.models.probabilities import Model, Probabilities
 from laborllm.models.temperature import Tempering
 from laborllm.survey.careers import KEYS, Careers
@@ -70,14 +71,37 @@ class Ensemble:
         Raises:
             LaborLLMError: it is not fitted.
         """
+        self._require_fitted()
+        scores = (_whole_list(name, model.predict(careers)) for name, model in self.members.items())
+        return Probabilities(careers.table.select(KEYS), careers.occupations, self._mixed(scores))
+
+    @property
+    def memory(self) -> int | None:
+        """Rows before a row that its prediction depends on; None where it depends on all."""
+        longest = 0
+        for model in self.members.values():
+            memory = memory_of(model)
+            if memory is None:
+                return None
+            longest = max(longest, memory)
+        return longest
+
+    def predict_last(self, careers: Careers) -> np.ndarray:
+        """Log-probabilities in each person's last row, nats, shape (people, occupations); raises as ``predict``."""
+        self._require_fitted()
+        return self._mixed(last_rows(model, careers) for model in self.members.values())
+
+    def _mixed(self, members: Iterable[np.ndarray]) -> np.ndarray:
+        """Log of the weighted sum of the members' probabilities, given one by one, shape (rows, occupations)."""
+        total: np.ndarray | None = None
+        for each, weight in zip(members, self.weights, strict=True):
+            scores = each + np.log(max(weight, np.finfo(np.float32).tiny), dtype=np.float32)
+            total = scores if total is None else np.logaddexp(total, scores, out=total)
+        return total if total is not None else np.zeros((0, 0), dtype=np.float32)
+
+    def _require_fitted(self) -> None:
         if not np.isfinite(self.weights).all():
             raise LaborLLMError("the ensemble is not fitted yet; call fit first")
-        total: np.ndarray | None = None
-        for (name, model), weight in zip(self.members.items(), self.weights, strict=True):
-            answer = model.predict(careers)
-            scores = _whole_list(name, answer) + np.log(max(weight, np.finfo(np.float32).tiny), dtype=np.float32)
-            total = scores if total is None else np.logaddexp(total, scores, out=total)
-        return Probabilities(careers.table.select(KEYS), careers.occupations, total)
 
     def save(self, folder: Path) -> None:
         """Write the weights; the members keep themselves."""

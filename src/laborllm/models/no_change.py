@@ -33,6 +33,8 @@ class NoChange:
     """
 
     description = "The last occupation with one probability for everybody, the marginal otherwise; no covariates."
+    memory = 1
+    """Rows before a row that its prediction depends on."""
 
     def __init__(self, settings: NoChangeSettings | None = None) -> None:
         self.settings = settings or NoChangeSettings()

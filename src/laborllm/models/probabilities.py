@@ -1,6 +1,6 @@
 """The Probabilities table and the two methods that make anything a model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -123,6 +123,33 @@ class Probabilities:
             realised_raw=rest["realised_raw"].to_numpy() if "realised_raw" in rest.columns else None,
             arithmetic=metadata.get(ARITHMETIC),
         )
+
+
+@dataclass(frozen=True)
+class StoredProbabilities(Mapping[str, Probabilities]):
+    """Models' probabilities in a folder, read when they are asked for and not kept: one array in memory at a time.
+
+    Attributes:
+        folder: holds NAME.parquet, as ``Probabilities.write`` wrote it, for every name.
+        names: the models, in order.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Probabilities:
+        if name not in self.names:
+            raise KeyError(name)
+        return Probabilities.read(self.folder / f"{name}.parquet")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
 
 PhaseProgress = Callable[[str, int, int], None]

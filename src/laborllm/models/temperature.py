@@ -15,6 +15,7 @@ import numpy as np
 
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file
+from laborllm.models.next_row import last_rows, memory_of
 from laborllm.models.probabilities import BLOCK, Model, Probabilities, normalise
 from laborllm.settings import Settings
 from laborllm.survey.careers import Careers
@@ -105,6 +106,17 @@ class Tempered:
             log_mass=answer.log_mass,
             arithmetic=answer.arithmetic,
         )
+
+    @property
+    def memory(self) -> int | None:
+        """Rows before a row that its prediction depends on; None where it depends on all."""
+        return memory_of(self.model)
+
+    def predict_last(self, careers: Careers) -> np.ndarray:
+        """Log-probabilities in each person's last row, nats, shape (people, occupations); raises as ``predict``."""
+        if not math.isfinite(self.temperature):
+            raise LaborLLMError("the temperature is not fitted yet; call fit first")
+        return tempered(last_rows(self.model, careers), self.temperature)
 
     def save(self, folder: Path) -> None:
         """Write the temperature; the model keeps itself."""

@@ -40,6 +40,25 @@ DEFINITIONS = (
         "distance between predicted and observed shares over the bins of the reliability diagram.",
     ),
     (
+        "Log score, Brier score of the distribution, ROC curve",
+        "The log score is the mean log probability of what happened, in nats: perplexity is exp of its negative. The "
+        "Brier score of the whole distribution sums the squared distances over all occupations (0 is perfect, 2 the "
+        "worst). A ROC curve shows, for every threshold on a probability, how many events it would find and how many "
+        "false alarms it would raise.",
+    ),
+    (
+        "Simultaneous interval, beyond chance",
+        "Whoever looks at many intervals finds some that miss the truth by chance. Simultaneous intervals are wide "
+        "enough that all of them hold at once with the stated confidence; what is called beyond chance was judged in "
+        "the same way, for all comparisons together.",
+    ),
+    (
+        "Expected and observed",
+        "A model's probabilities, summed over a group of person-years, say how many of them it expects in an "
+        "occupation; if it is right, as many came, up to chance. It can be right on average and still know little of "
+        "each person, and the other way round.",
+    ),
+    (
         "Standard errors and intervals",
         "They come from resampling test people with all their years, since years of one person are not "
         "independent. They hold the fitted models fixed: the luck of the training sample is not in them.",
@@ -54,3 +73,9 @@ CAVEATS = (
     "effect of education, gender or any other covariate.",
 )
 """What no reader may conclude."""
+
+TERMS_OF_USE = (
+    "These are records of real respondents: look at your survey’s terms of use before you pass this page on; "
+    "examples = false in the section [report] of the study leaves them out."
+)
+"""Beside every single career that is no simulated one."""

@@ -21,13 +21,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from laborllm.files import whole_file
-from laborllm.report.numbers import Estimate
+from laborllm.report.numbers import Estimate, decimals_of, fixed, interval
 
 INK, MUTED, RULE, PAPER = "#1c1d20", "#6b6f76", "#dcdde1", "#fefefe"
 SERIES = ("#0b62a4", "#c8500a", "#00805e", "#a3458b", "#8a6d00", "#7a4a3a")
 """On white: dark Okabe-Ito hues; markers differ as well."""
 SERIES_DARK = ("#6cb2f0", "#ff9a66", "#4fd1a5", "#e5a3d4", "#e0c552", "#d3a795")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+TIP = "tip "
+"""Marks a drawn thing whose group id is what the page says of it to whoever points at it."""
 VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
     colour: f"series-{place}" for place, colour in enumerate(SERIES)
 }
@@ -121,9 +123,19 @@ def drawing() -> Iterator[None]:
 
 
 def dot(
-    axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False
+    axes: Axes,
+    place: float,
+    estimate: Estimate,
+    look: Look,
+    *,
+    hollow: bool = False,
+    upright: bool = False,
+    label: str = "",
 ) -> None:
-    """A marker with its interval at height ``place`` (at abscissa ``place`` if upright); infinite ones are left out."""
+    """A marker with its interval at height ``place`` (at abscissa ``place`` if upright); infinite ones are left out.
+
+    The page shows the number, after ``label``, to whoever points at the marker.
+    """
     if not math.isfinite(estimate.value):
         return
     if estimate.interval is not None:
@@ -131,7 +143,7 @@ def dot(
         line(place, *estimate.interval, color=look.colour, linewidth=1.6, zorder=2)
     at = (place, estimate.value) if upright else (estimate.value, place)
     size = {"d": 7.0, "*": 8.0}.get(look.marker, 5.5)
-    axes.plot(
+    (marker,) = axes.plot(
         *([value] for value in at),
         marker=look.marker,
         markersize=size,
@@ -141,6 +153,19 @@ def dot(
         linestyle="none",
         zorder=3,
     )
+    marker.set_gid(TIP + told(estimate, label).replace('"', "”"))
+
+
+def told(estimate: Estimate, label: str = "") -> str:
+    """A number and its interval for whoever points at it.
+
+    Examples:
+        >>> told(Estimate(8.1234, 0.1, 7.9, 8.3), "llm")
+        'llm: 8.12 [7.90, 8.30]'
+    """
+    decimals = min(decimals_of(estimate.value), 4)
+    number = " ".join(part for part in (fixed(estimate.value, decimals), interval(estimate, decimals)) if part)
+    return f"{label}: {number}" if label else number
 
 
 def rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -205,6 +230,7 @@ def as_svg(plot: Plot) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (xmlns:xlink|xmlns|version)="[^"]*"', "", svg)
     svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(rf'<g id="{TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{plot.name}-", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")

@@ -5,58 +5,25 @@ move after the fourth, three evenly spaced in the order of the table, each shown
 through the people with at least five rows, one shown at the first stay after the fourth row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from laborllm.errors import LaborLLMError
-from laborllm.models.probabilities import Probabilities
-from laborllm.report.folder import RunFolder
 from laborllm.report.numbers import percent
+from laborllm.report.readings import Prediction, Reading
 from laborllm.report.tables import Table, text_rows
 from laborllm.survey.careers import Careers
 
 EARLIER = 4
 """Rows that must precede the one shown."""
-MOVES, TOP = 3, 5
+MOVES = 3
 RULE = (
     "Chosen by rule, not by hand: three of the test people who move after at least four recorded years, evenly spaced "
     "in the file, each shown at that move; and one who stays after at least four."
 )
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One occupation that a model held possible.
-
-    Attributes:
-        title: of the occupation.
-        probability: normalised.
-        realised: whether it is what happened.
-    """
-
-    title: str
-    probability: float
-    realised: bool
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one model said of one person-year.
-
-    Attributes:
-        model: its name.
-        top: the most probable occupations, highest first.
-        realised: probability of what happened.
-        rank: place of what happened, 1 is first.
-    """
-
-    model: str
-    top: tuple[Guess, ...]
-    realised: float
-    rank: int
 
 
 @dataclass(frozen=True)
@@ -82,26 +49,15 @@ class Example:
     predictions: tuple[Prediction, ...]
 
 
-def find_examples(run: RunFolder) -> tuple[Example, ...]:
-    """The example résumés of a run, empty where nobody has enough rows."""
-    if "split" not in run.careers.table.columns:
-        return ()
-    test = run.careers.part("test")
-    rows = choose_rows(test)
-    predictions: list[list[Prediction]] = [[] for _ in rows]
-    for model in run.models:
-        probabilities = run.probabilities(model)
-        if probabilities is not None and probabilities.log_probabilities is not None:
-            for found, row in zip(predictions, rows, strict=True):
-                _require_same_row(model, probabilities, test, row)
-                found.append(_prediction(model, probabilities.log_probabilities[row], test, row))
-    return tuple(_example(test, row, found) for row, found in zip(rows, predictions, strict=True))
+def find_examples(test: Careers, rows: Sequence[int], readings: Mapping[str, Reading]) -> tuple[Example, ...]:
+    """The example résumés: the chosen rows of the test careers with what each model said of them."""
+    return tuple(_example(test, row, [reading.predictions[row] for reading in readings.values()]) for row in rows)
 
 
 def choose_rows(test: Careers) -> list[int]:
     """Rows of the test careers to show: moves of three people, then a stay of another; fewer if there are fewer."""
     moves = _first_late_rows(test, "move")
-    chosen = [moves[place] for place in _spread(len(moves), MOVES)]
+    chosen = [moves[place] for place in spread(len(moves), MOVES)]
     people = {int(test.person_of_row[row]) for row in chosen}
     stays = [row for row in _first_late_rows(test, "stay") if int(test.person_of_row[row]) not in people]
     return chosen + stays[len(stays) // 2 :][:1]
@@ -115,29 +71,9 @@ def _first_late_rows(test: Careers, transition: str) -> list[int]:
     return late[first].tolist()
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def spread(count: int, wanted: int) -> list[int]:
     """Up to ``wanted`` evenly spaced places among ``count``."""
     return sorted({(2 * step + 1) * count // (2 * wanted) for step in range(wanted)}) if count else []
-
-
-def _require_same_row(model: str, probabilities: Probabilities, test: Careers, row: int) -> None:
-    keys = test.table.select("person", "year").row(row)
-    same = row < probabilities.rows.height and probabilities.rows.select("person", "year").row(row) == keys
-    if not same or probabilities.occupations.codes != test.occupations.codes:
-        raise LaborLLMError(
-            f"probabilities/{model}.parquet, row {row + 1}: is not person {keys[0]} in {keys[1]} over the occupations "
-            "of careers.parquet; run the study again so that both are of the same people and list"
-        )
-
-
-def _prediction(model: str, scores: np.ndarray, test: Careers, row: int) -> Prediction:
-    """The most probable occupations and the realised one; ``scores`` are log-probabilities, shape (occupations,)."""
-    order = np.argsort(-scores, kind="stable")
-    realised = int(test.occupation[row])
-    titles = test.occupations.titles
-    top = tuple(Guess(titles[i], float(np.exp(scores[i])), int(i) == realised) for i in order[:TOP])
-    rank = 1 + int((scores > scores[realised]).sum())
-    return Prediction(model, top, float(np.exp(scores[realised])), rank)
 
 
 def _example(test: Careers, row: int, predictions: Sequence[Prediction]) -> Example:
@@ -147,7 +83,7 @@ def _example(test: Careers, row: int, predictions: Sequence[Prediction]) -> Exam
     years = test.table["year"].to_list()
     history = [(years[i], education[i], titles[test.occupation[i]]) for i in range(start, row)]
     return Example(
-        about=_about(test.table.row(row, named=True)),
+        about=about(test.table.row(row, named=True)),
         history=tuple(history),
         year=years[row],
         education=education[row],
@@ -157,7 +93,8 @@ def _example(test: Careers, row: int, predictions: Sequence[Prediction]) -> Exam
     )
 
 
-def _about(row: dict) -> str:
+def about(row: Mapping[str, Any]) -> str:
+    """A person in words, from a row of the careers."""
     parts = [str(row[name]) for name in ("gender", "ethnicity", "region") if row.get(name) is not None]
     parts += [f"born {row['birth_year']}"] if row.get("birth_year") is not None else []
     return ", ".join(parts) or "no covariates known"

@@ -9,26 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from laborllm.report.calibration import reliability_plot, roc_plot
 from laborllm.report.drawing import (
     INK,
     MUTED,
     RULE,
-    Look,
     Plot,
     dot,
     drawing,
     log_axis,
-    looks_of,
     rows,
     settled,
     shortened,
 )
-from laborllm.report.folder import RunFolder, value_of
+from laborllm.report.folder import PAIR, RunFolder, value_of
+from laborllm.report.looks import labels, looks
 from laborllm.report.numbers import Estimate, decimals_of, fixed, percent, perplexity
 from laborllm.report.results import SUBSETS, TASKS
 
-MOST_MODELS, MOST_GROUPS, MOST_PANELS = 6, 12, 12
-"""Models per group, groups per covariate and panels that stay legible; the tables hold the rest."""
+MOST_MODELS, MOST_GROUPS = 6, 12
+"""Models per group and groups per covariate that stay legible; the tables hold the rest."""
 
 
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -38,20 +38,9 @@ def find_plots(run: RunFolder) -> list[Plot]:
     """Every figure that this run has numbers for."""
     with drawing():
         plots = [perplexity_plot(run), attainable_plot(run), differences_plot(run), transition_plot(run)]
-        plots += [group_plot(run, covariate) for covariate in run.covariates]
-        plots += [reliability_plot(run, task) for task in TASKS]
+        plots += [group_plot(run, covariate) for covariate in run.covariates if PAIR not in covariate]
+        plots += [plot(run, task) for task in TASKS for plot in (reliability_plot, roc_plot)]
         return [settled(plot) for plot in plots if plot is not None]
-
-
-def looks(run: RunFolder) -> dict[str, Look]:
-    """How each model of the run is drawn."""
-    return looks_of(run.models, (run.floor, run.baseline))
-
-
-def labels(run: RunFolder, models: Sequence[str]) -> list[str]:
-    """Names of models, the floor and the baseline marked."""
-    marks = {run.floor: " (floor)", run.baseline: " (baseline)"}
-    return [shortened(model, 24) + marks.get(model, "") for model in models]
 
 
 def _frame(found: Mapping[Key, Estimate], names: Sequence[str]) -> pl.DataFrame:
@@ -75,9 +64,10 @@ def perplexity_plot(run: RunFolder) -> Plot:
     rows(axes, labels(run, run.models))
     for place, model in enumerate(run.models):
         if model in normalised:
-            dot(axes, place - 0.12 * (model in raw), normalised[model], looks(run)[model])
+            dot(axes, place - 0.12 * (model in raw), normalised[model], looks(run)[model], label=model)
         if model in raw:
-            dot(axes, place + 0.18 * (model in normalised), raw[model], looks(run)[model], hollow=True)
+            at = place + 0.18 * (model in normalised)
+            dot(axes, at, raw[model], looks(run)[model], hollow=True, label=f"{model}, raw")
     if run.floor in normalised:
         axes.axvline(normalised[run.floor].value, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlabel("Test perplexity, log scale (lower is better)")
@@ -105,7 +95,7 @@ def attainable_plot(run: RunFolder) -> Plot | None:
     axes = figure.add_subplot()
     rows(axes, labels(run, models))
     for place, model in enumerate(models):
-        dot(axes, place, run.shares[model], looks(run)[model])
+        dot(axes, place, run.shares[model], looks(run)[model], label=model)
     for end in (0, 1):
         axes.axvline(end, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.xaxis.set_major_formatter(lambda value, _: percent(value, 0))
@@ -166,7 +156,7 @@ def _difference_panel(run: RunFolder, axes: Axes, found: Mapping[str, Estimate])
     rows(axes, labels(run, list(found)))
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     for place, (model, estimate) in enumerate(found.items()):
-        dot(axes, place, estimate, looks(run)[model], hollow=not estimate.excludes_zero)
+        dot(axes, place, estimate, looks(run)[model], hollow=not estimate.excludes_zero, label=model)
     sizes = sorted(abs(e.value) for e in found.values() if e.value and math.isfinite(e.value))
     if sizes and sizes[-1] > 15 * sizes[len(sizes) // 2]:
         axes.set_xscale("symlog", linthresh=10.0 ** math.floor(math.log10(sizes[len(sizes) // 2])))
@@ -189,7 +179,7 @@ def transition_plot(run: RunFolder) -> Plot | None:
         rows(axes, labels(run, models))
         for place, model in enumerate(models):
             if model in estimates:
-                dot(axes, place, estimates[model], looks(run)[model])
+                dot(axes, place, estimates[model], looks(run)[model], label=f"{model}, {SUBSETS[subset]}")
         axes.set_title(SUBSETS[subset].capitalize())
     figure.supxlabel("Test perplexity, log scale (scales differ)", fontsize=9)
     listed = "; ".join(f"{SUBSETS[subset]}: {_listed(estimates, models)}" for subset, estimates in found.items())
@@ -230,7 +220,7 @@ def group_plot(run: RunFolder, covariate: str) -> Plot | None:
         if len(models) < len(found[kept[0]])
         else ""
     )
-    name = covariate.replace("_", " ")
+    name = covariate
     listed = "; ".join(f"{value_of(group)}: {_listed(found[group], models)}" for group in kept)
     return Plot(
         name="by_group_" + "".join(letter if letter.isalnum() else "_" for letter in covariate),
@@ -254,7 +244,8 @@ def _draw_groups(
     for place, group in enumerate(groups):
         for nth, model in enumerate(models):
             if (group, model) in shown:
-                dot(axes, place + (nth - (len(models) - 1) / 2) * step, shown[group, model], looks(run)[model])
+                at = place + (nth - (len(models) - 1) / 2) * step
+                dot(axes, at, shown[group, model], looks(run)[model], label=f"{model}, {value_of(group)}")
     for place in range(len(groups) - 1):
         axes.axhline(place + 0.5, color=RULE, linewidth=0.7)
     axes.set_xlabel("Test perplexity, log scale")
@@ -264,63 +255,3 @@ def _draw_groups(
     ]
     figure.legend(handles, labels(run, models), loc="outside upper left", ncols=2, columnspacing=1.2, handlelength=1.8)
     return figure
-
-
-def reliability_plot(run: RunFolder, task: str) -> Plot | None:
-    """Predicted against observed share of a binary event, one panel per model; None where nothing was evaluated."""
-    data = run.reliability.filter(pl.col("task") == task)
-    models = [model for model in run.models if model in set(data["model"].to_list())][:MOST_PANELS]
-    if not models:
-        return None
-    end = _reach(data)
-    columns = min(len(models), 2 if len(models) <= 4 else 3)
-    lines = -(-len(models) // columns)
-    figure = Figure(figsize=(0.4 + 2.25 * columns, 0.5 + 2.35 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, model in zip(panels, models, strict=False):
-        _reliability_panel(axes, data.filter(pl.col("model") == model), looks(run)[model], end=end)
-        axes.set_title(labels(run, [model])[0])
-    for axes in panels[len(models) :]:
-        axes.set_visible(False)
-    for axes in panels[len(models) - columns : len(models)]:
-        axes.tick_params(labelbottom=True)
-    figure.supxlabel("Predicted probability", fontsize=9)
-    figure.supylabel("Observed share", fontsize=9)
-    worst = {model: _largest_gap(data.filter(pl.col("model") == model)) for model in models}
-    listed = ", ".join(f"{model} {100 * gap:.1f} percentage points" for model, gap in worst.items())
-    return Plot(
-        name=f"reliability_{task}",
-        title=f"Reliability: {TASKS[task]}",
-        caption="Each dot is a tenth or so of the test person-years; on the diagonal, as many had the event as the "
-        f"model said; above it, more did; bars are {run.ci}.",
-        alt=f"Reliability diagrams of {TASKS[task]}. Largest gap between predicted and observed: {listed}.",
-        frame=data.filter(pl.col("model").is_in(models)),
-        figure=figure,
-        wide=columns > 2,
-    )
-
-
-def _largest_gap(data: pl.DataFrame) -> float:
-    gap = (data["predicted"] - data["observed"]).abs().max()
-    return float(gap) if isinstance(gap, float) else float("nan")
-
-
-def _reach(data: pl.DataFrame) -> float:
-    """End of both axes: 1, or less where the event is rare."""
-    largest = max(data.select(pl.max("predicted", "observed", "ci_high").fill_null(0)).row(0), default=1.0)
-    return next((end for end in (0.08, 0.2, 0.4, 0.6) if largest <= end), 1.0)
-
-
-def _reliability_panel(axes: Axes, data: pl.DataFrame, look: Look, *, end: float) -> None:
-    axes.plot([0, end], [0, end], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for row in data.drop_nulls(["predicted", "observed"]).iter_rows(named=True):
-        estimate = Estimate(row["observed"], None, row["ci_low"], row["ci_high"])
-        dot(axes, row["predicted"], estimate, look, upright=True)
-    axes.grid()
-    axes.set_aspect("equal")
-    axes.set_xlim(-0.03 * end, 1.03 * end)
-    axes.set_ylim(-0.03 * end, 1.03 * end)
-    ticks = [end * quarter / 4 for quarter in range(5)]
-    names = [f"{tick:g}".removeprefix("0") or "0" for tick in ticks]
-    axes.set_xticks(ticks, names)
-    axes.set_yticks(ticks, names)

@@ -2,7 +2,7 @@
 
 import math
 
-from laborllm.report.folder import RunFolder, value_of
+from laborllm.report.folder import RunFolder, group_words, value_of
 from laborllm.report.numbers import (
     Estimate,
     difference_decimals,
@@ -13,6 +13,7 @@ from laborllm.report.numbers import (
     whole,
 )
 from laborllm.report.sample import mapping
+from laborllm.report.wider_findings import wider_details
 
 ENOUGH_PEOPLE = 30
 """Test people below whom a group is not singled out."""
@@ -25,7 +26,7 @@ def answer(run: RunFolder) -> list[str]:
 
 def details(run: RunFolder) -> list[str]:
     """Sentences on where the best model is good and where it is not."""
-    return [*_transitions(run), *_groups(run), *_moving(run)]
+    return [*_transitions(run), *_groups(run), *_moving(run), *wider_details(run)]
 
 
 def survey_title(run: RunFolder) -> str:
@@ -69,7 +70,7 @@ def _best(run: RunFolder) -> list[str]:
     if len(run.rivals) == 1:
         lead = f"The model {best} has a test perplexity of {_ppl(run, estimate)}"
     else:
-        lead = f"The best of {len(run.rivals)} models is {best}, with a test perplexity of {_ppl(run, estimate)}"
+        lead = f"Of {len(run.rivals)} models {best} has the lowest test perplexity, {_ppl(run, estimate)}"
     if not math.isfinite(estimate.value):
         return [f"{lead}: it gave no probability at all to something that happened."]
     return [
@@ -87,26 +88,34 @@ def _gain(run: RunFolder) -> list[str]:
     if run.baseline == best:
         sentences.append(f"No model beats the baseline {best}.")
     elif run.baseline is not None:
-        sentences.append(_ahead(run, best, run.baseline, f"the baseline {run.baseline}"))
+        sentences.append(ahead(run, best, run.baseline, f"the baseline {run.baseline}"))
     if second != run.baseline:
-        sentences.append(_ahead(run, best, second, f"the runner-up {second}"))
+        sentences.append(ahead(run, best, second, f"the runner-up {second}"))
     return sentences
 
 
-def _ahead(run: RunFolder, best: str, other: str, name: str) -> str:
-    """How much lower the best model's perplexity is, and whether that is more than noise."""
-    difference = run.differences("perplexity").get((other, best))
+def ahead(run: RunFolder, model: str, other: str, name: str) -> str:
+    """How much lower the model's perplexity is, and whether that is more than noise; empty without a difference."""
+    difference = run.differences("perplexity").get((other, model))
     if difference is None or not math.isfinite(difference.value):
         return ""
-    size = within(run, difference, max(difference_decimals(difference) - 1, 2))
+    way, difference = ("lower", difference) if difference.value >= 0 else ("higher", difference.flipped())
+    decimals = difference_decimals(difference)
+    size = within(run, difference, max(decimals - 1, 2) if decimals < 4 else decimals)
     if difference.interval is None:
-        return f"Its perplexity is {size} lower than that of {name}; no interval was computed."
-    sure = (
-        "an interval that excludes zero"
-        if difference.excludes_zero
-        else "an interval that includes zero: no clear lead"
-    )
-    return f"On the same people its perplexity is {size} lower than that of {name}, {sure}."
+        return f"The perplexity of {model} is {size} {way} than that of {name}; no interval was computed."
+    return f"On the same people the perplexity of {model} is {size} {way} than that of {name}, {_sure(difference)}."
+
+
+def _sure(difference: Estimate) -> str:
+    """Whether a difference is more than noise, alone and among all pairs."""
+    if not difference.excludes_zero:
+        return "an interval that includes zero: no clear lead"
+    if difference.band.interval is None:
+        return "an interval that excludes zero"
+    if difference.band.excludes_zero:
+        return "an interval that excludes zero, as does the one that holds for all pairs of models at once"
+    return "an interval that excludes zero; the one that holds for all pairs of models at once does not"
 
 
 def _floor(run: RunFolder) -> list[str]:
@@ -131,8 +140,8 @@ def _transitions(run: RunFolder) -> list[str]:
     if stay is None or move is None:
         return []
     return [
-        f"Moves are the hard part: its perplexity is {perplexity(move.value)} in years in which people move and "
-        f"{perplexity(stay.value)} in years in which they stay."
+        f"Moves are the hard part: the perplexity of {run.rivals[0]} is {perplexity(move.value)} in years in which "
+        f"people move and {perplexity(stay.value)} in years in which they stay."
     ]
 
 
@@ -155,13 +164,17 @@ def _groups(run: RunFolder) -> list[str]:
         return []
     worst, easiest = max(known, key=lambda g: known[g].value), min(known, key=lambda g: known[g].value)
     return [
-        f"Of the groups with at least {ENOUGH_PEOPLE} test people, it predicts worst for {_group(worst)}, "
-        f"{_ppl(run, known[worst])}, and best for {_group(easiest)}, {_ppl(run, known[easiest])}."
+        f"Of the groups with at least {ENOUGH_PEOPLE} test people, {run.rivals[0]} predicts worst for "
+        f"{group_words(worst)}, {_ppl(run, known[worst])}, and best for {group_words(easiest)}, "
+        f"{_ppl(run, known[easiest])}{_apart(known[easiest], known[worst])}."
     ]
 
 
-def _group(group: str) -> str:
-    return f"{group.partition('=')[0].replace('_', ' ')} “{value_of(group)}”"
+def _apart(low: Estimate, high: Estimate) -> str:
+    """A warning where two groups' intervals overlap."""
+    if low.interval is None or high.interval is None or low.interval[1] < high.interval[0]:
+        return ""
+    return "; the two intervals overlap, so that the order may be chance"
 
 
 def _moving(run: RunFolder) -> list[str]:
@@ -171,8 +184,8 @@ def _moving(run: RunFolder) -> list[str]:
     error = run.estimates("calibration_error", task="move").get(run.rivals[0])
     if auc is None:
         return []
-    sentence = f"Of two person-years, one a move, it gives the move the higher probability in {percent(auc.value, 0)}"
-    sentence += " of cases (AUC)"
+    sentence = f"Of two person-years, one a move, {run.rivals[0]} gives the move the higher probability in "
+    sentence += f"{percent(auc.value, 0)} of cases (AUC)"
     if error is not None:
         sentence += f", and its probabilities of moving are off by {fixed(100 * error.value, 1)} percentage points"
         sentence += " on average"

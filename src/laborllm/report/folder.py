@@ -2,29 +2,39 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.numbers import Estimate
+from laborllm.report.settings import ReportSettings
 from laborllm.survey.careers import EDUCATION, Careers
 
+PAIR = " & "
+"""Between the two covariates of a group that is a pair."""
 SPREAD = ("std_error", "ci_low", "ci_high")
 SIZE = ("person_years", "people")
 KEYS = ("task", "metric", "subset", "group")
+Cell = tuple[str, str, str, str]
+"""(task, metric, subset, group)."""
 COLUMNS = {
     "evaluation": (("model", *KEYS), ("estimate", *SPREAD, *SIZE)),
     "comparisons": (("model_a", "model_b", *KEYS), ("difference", *SPREAD, *SIZE)),
     "reliability": (("model", "task"), ("bin", "predicted", "observed", "ci_low", "ci_high", "person_years")),
     "attainable": (("model", "baseline", "floor"), ("share", *SPREAD)),
+    "roc": (("model", "task"), ("false_positive_rate", "true_positive_rate", "ci_low", "ci_high")),
 }
+COLUMNS |= {f"{name}_weighted": COLUMNS[name] for name in ("evaluation", "comparisons")}
 """File -> its columns of text and of numbers."""
+LATER = ("std_error_delta", "band_low", "band_high")
+"""Columns of numbers that a file may lack: older runs did not write them."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +62,23 @@ class RunFolder:
     attainable: pl.DataFrame
 
     @cached_property
-    def cells(self) -> dict[tuple[str, str, str, str], dict[str, Estimate]]:
+    def cells(self) -> dict[Cell, dict[str, Estimate]]:
         """(task, metric, subset, group) -> model -> estimate."""
-        cells: dict[tuple[str, str, str, str], dict[str, Estimate]] = {}
-        for row in self.evaluation.iter_rows(named=True):
-            key = (row["task"], row["metric"], row["subset"], row["group"])
-            cells.setdefault(key, {})[row["model"]] = _estimate(row, "estimate")
-        return cells
+        return _cells(self.evaluation)
+
+    @cached_property
+    def weighted_cells(self) -> dict[Cell, dict[str, Estimate]]:
+        """The same with survey weights, empty where there are none."""
+        return _cells(_csv(self.path, "evaluation_weighted"))
+
+    @cached_property
+    def roc(self) -> pl.DataFrame:
+        """roc.csv, no rows where there is none."""
+        return _csv(self.path, "roc")
+
+    def other_csv(self, name: str, words: Sequence[str], numbers: Sequence[str]) -> pl.DataFrame:
+        """Another table of the run, NAME.csv: columns of text and of numbers, no rows where there is none."""
+        return _csv(self.path, name, columns=(tuple(words), tuple(numbers)))
 
     def estimates(
         self, metric: str, *, task: str = "occupation", subset: str = "all", group: str = "all"
@@ -97,24 +117,46 @@ class RunFolder:
         return tuple(name for name in self.models if name in normalised and name != self.floor)
 
     @cached_property
-    def confidence(self) -> float:
-        """Of every interval: evaluation.confidence of the study file, 0.95 where it says nothing."""
+    def sections(self) -> Mapping[str, Any]:
+        """The study file as it was read, empty where there is none."""
         try:
-            value = tomllib.loads(self.study).get("evaluation", {}).get("confidence", 0.95)
+            return tomllib.loads(self.study)
         except tomllib.TOMLDecodeError as error:
             raise LaborLLMError(f"{self.path / 'study.toml'}: is no TOML ({error}); run the study again") from error
-        return float(value)
+
+    @cached_property
+    def settings(self) -> ReportSettings:
+        """The section [report] of the study file, its defaults where it says nothing."""
+        try:
+            return ReportSettings.model_validate(self.sections.get("report", {}))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(["report", *map(str, problem["loc"])])
+            raise LaborLLMError(f"{self.path / 'study.toml'}: {key}: {problem['msg']}; correct it") from error
+
+    @cached_property
+    def confidence(self) -> float:
+        """Of every interval: evaluation.confidence of the study file, 0.95 where it says nothing."""
+        return float(self.sections.get("evaluation", {}).get("confidence", 0.95))
 
     @property
     def ci(self) -> str:
         """The name of the intervals, e.g. "95% CI"."""
         return f"{100 * self.confidence:g}% CI"
 
-    def differences(self, metric: str) -> dict[tuple[str, str], Estimate]:
-        """(a, b) -> a - b over all test person-years, for every pair in both directions."""
+    @cached_property
+    def weighted_comparisons(self) -> pl.DataFrame:
+        """comparisons_weighted.csv, no rows where there is none."""
+        return _csv(self.path, "comparisons_weighted")
+
+    def differences(
+        self, metric: str, *, task: str = "occupation", subset: str = "all", group: str = "all", weighted: bool = False
+    ) -> dict[tuple[str, str], Estimate]:
+        """(a, b) -> a - b in some test person-years, by default all, for every pair in both directions."""
         found: dict[tuple[str, str], Estimate] = {}
-        chosen = pl.col("task").eq("occupation") & pl.col("subset").eq("all") & pl.col("group").eq("all")
-        for row in self.comparisons.filter(chosen & pl.col("metric").eq(metric)).iter_rows(named=True):
+        wanted = {"task": task, "metric": metric, "subset": subset, "group": group}
+        table = self.weighted_comparisons if weighted else self.comparisons
+        for row in table.filter(**wanted).iter_rows(named=True):
             estimate = _estimate(row, "difference")
             found[row["model_a"], row["model_b"]] = estimate
             found[row["model_b"], row["model_a"]] = estimate.flipped()
@@ -127,14 +169,17 @@ class RunFolder:
 
     @cached_property
     def covariates(self) -> dict[str, list[str]]:
-        """Covariate -> its groups, COVARIATE=VALUE, in the order of evaluation.csv; education from low to high."""
+        """Covariate -> its groups, COVARIATE=VALUE, in the order of evaluation.csv; education from low to high.
+
+        Pairs of covariates, A & B, come after single ones.
+        """
         groups = self.evaluation.filter(pl.col("task") == "occupation")["group"].unique(maintain_order=True)
         covariates: dict[str, list[str]] = {}
         for group in groups.drop_nulls():
-            covariate, equals, _ = group.partition("=")
-            if equals:
-                covariates.setdefault(covariate, []).append(group)
-        return {covariate: sorted(found, key=_level) for covariate, found in covariates.items()}
+            if "=" in group:
+                covariates.setdefault(covariate_of(group), []).append(group)
+        ordered = sorted(covariates, key=lambda covariate: PAIR in covariate)
+        return {covariate: sorted(covariates[covariate], key=_level) for covariate in ordered}
 
     def probabilities(self, model: str) -> Probabilities | None:
         """A model's probabilities of the test person-years; None where its file is not kept."""
@@ -151,13 +196,35 @@ def _level(group: str) -> int:
 
 
 def value_of(group: str) -> str:
-    """The value in COVARIATE=VALUE.
+    """The value in COVARIATE=VALUE, or both values of a pair.
 
     Examples:
-        >>> value_of("gender=female"), value_of("region=")
-        ('female', 'missing')
+        >>> value_of("gender=female"), value_of("region="), value_of("gender=female & region=south")
+        ('female', 'missing', 'female & south')
     """
-    return group.partition("=")[2].strip() or "missing"
+    return PAIR.join(one.partition("=")[2].strip() or "missing" for one in group.split(PAIR))
+
+
+def covariate_of(group: str) -> str:
+    """The covariate in COVARIATE=VALUE, or both covariates of a pair.
+
+    Examples:
+        >>> covariate_of("gender=female"), covariate_of("gender=female & birth_year=1963")
+        ('gender', 'gender & birth year')
+    """
+    return PAIR.join(one.partition("=")[0].replace("_", " ") for one in group.split(PAIR))
+
+
+def group_words(group: str) -> str:
+    """A group in words.
+
+    Examples:
+        >>> group_words("all"), group_words("gender=female & region=south")
+        ('everybody', 'gender “female” & region “south”')
+    """
+    if "=" not in group:
+        return "everybody" if group == "all" else group
+    return PAIR.join(f"{covariate_of(one)} “{value_of(one)}”" for one in group.split(PAIR))
 
 
 def read_run(path: Path) -> RunFolder:
@@ -183,9 +250,11 @@ def read_run(path: Path) -> RunFolder:
     )
 
 
-def _csv(folder: Path, name: str, *, required: bool = False) -> pl.DataFrame:
+def _csv(
+    folder: Path, name: str, *, required: bool = False, columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+) -> pl.DataFrame:
     """A CSV file of the run as a typed frame, without rows where the file is missing and not required."""
-    words, numbers = COLUMNS[name]
+    words, numbers = columns or COLUMNS[name]
     path = folder / f"{name}.csv"
     if not path.exists() and not required:
         return pl.DataFrame(schema=dict.fromkeys(words, pl.String) | dict.fromkeys(numbers, pl.Float64))
@@ -196,7 +265,16 @@ def _csv(folder: Path, name: str, *, required: bool = False) -> pl.DataFrame:
     absent = [column for column in (*words, *numbers) if column not in frame.columns]
     if absent:
         raise LaborLLMError(f"{path}: column {absent[0]} is missing; run the study again to write it")
+    numbers = (*numbers, *(column for column in LATER if column in frame.columns and column not in numbers))
     return frame.select(*words, *(_float(frame[column], path) for column in numbers))
+
+
+def _cells(evaluation: pl.DataFrame) -> dict[Cell, dict[str, Estimate]]:
+    cells: dict[Cell, dict[str, Estimate]] = {}
+    for row in evaluation.iter_rows(named=True):
+        key = (row["task"], row["metric"], row["subset"], row["group"])
+        cells.setdefault(key, {})[row["model"]] = _estimate(row, "estimate")
+    return cells
 
 
 def _float(column: pl.Series, path: Path) -> pl.Series:
@@ -221,5 +299,15 @@ def _record(path: Path) -> Mapping[str, Any]:
 
 def _estimate(row: Mapping[str, Any], name: str) -> Estimate:
     value = float("nan") if row[name] is None else row[name]
-    sizes = (None if row.get(column) is None else int(row[column]) for column in SIZE)
-    return Estimate(value, row["std_error"], row["ci_low"], row["ci_high"], *sizes)
+    person_years, people = (None if row.get(column) is None else int(row[column]) for column in SIZE)
+    return Estimate(
+        value,
+        row["std_error"],
+        row["ci_low"],
+        row["ci_high"],
+        person_years,
+        people,
+        band_low=row.get("band_low"),
+        band_high=row.get("band_high"),
+        delta=row.get("std_error_delta"),
+    )

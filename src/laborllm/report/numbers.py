@@ -1,7 +1,7 @@
 """How numbers are written: significant digits, intervals, thousands."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MISSING = "–"
 
@@ -17,6 +17,9 @@ class Estimate:
         high: upper end of the interval; None where there is none.
         person_years: behind the estimate; None where unknown.
         people: behind the estimate; None where unknown.
+        band_low: lower end of the interval that holds for the whole family at once; None where there is none.
+        band_high: its upper end.
+        delta: standard error by the delta method, in the same unit; None where there is none.
     """
 
     value: float
@@ -25,6 +28,9 @@ class Estimate:
     high: float | None = None
     person_years: int | None = None
     people: int | None = None
+    band_low: float | None = None
+    band_high: float | None = None
+    delta: float | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -38,11 +44,30 @@ class Estimate:
         """Whether the whole interval lies on one side of zero."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
+    @property
+    def band(self) -> "Estimate":
+        """The same number with its simultaneous interval in place of its own."""
+        return replace(self, low=self.band_low, high=self.band_high)
+
+    @property
+    def numbers(self) -> tuple[float | None, ...]:
+        """Value, standard error, interval, person-years and people, as the files have them."""
+        return self.value, self.std_error, self.low, self.high, self.person_years, self.people
+
     def flipped(self) -> "Estimate":
         """b - a where this is a - b."""
-        low = None if self.high is None else -self.high
-        high = None if self.low is None else -self.low
-        return Estimate(-self.value, self.std_error, low, high, self.person_years, self.people)
+
+        def minus(end: float | None) -> float | None:
+            return None if end is None else -end
+
+        return replace(
+            self,
+            value=-self.value,
+            low=minus(self.high),
+            high=minus(self.low),
+            band_low=minus(self.band_high),
+            band_high=minus(self.band_low),
+        )
 
     def as_mass(self) -> "Estimate":
         """exp of a mean log mass: the geometric mean of the mass; the standard error by the delta method."""

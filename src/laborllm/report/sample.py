@@ -1,6 +1,6 @@
 """The tables of what went in and what was run: sample flow, split, models, inputs, stages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -27,7 +27,7 @@ def repeat_tables(run: RunFolder) -> list[Table]:
 
 def flow_table(run: RunFolder) -> Table | None:
     """The steps from the survey's files to the sample; None where neither careers nor record tell them."""
-    steps = [vars(step) for step in run.careers.flow] or mappings(run.record.get("rows"))
+    steps = flow_steps(run)
     if not steps:
         return None
     rows = [
@@ -45,7 +45,13 @@ def flow_table(run: RunFolder) -> Table | None:
         rows=text_rows(rows),
         frame=frame,
         words=2,
+        ordered=True,
     )
+
+
+def flow_steps(run: RunFolder) -> Sequence[Mapping[str, Any]]:
+    """The steps of the sample flow (what, people, person_years, kind), of the careers or else of the record."""
+    return [vars(step) for step in run.careers.flow] or mappings(run.record.get("rows"))
 
 
 def _sizes(sizes: Mapping[str, Any]) -> tuple[str, str]:
@@ -152,6 +158,7 @@ def stages_table(run: RunFolder) -> Table | None:
         head=("Stage", "Time", "Peak memory", "Skipped"),
         rows=text_rows(rows),
         frame=pl.DataFrame([{name: one.get(name) for name in columns} for one in stages], infer_schema_length=None),
+        ordered=True,
     )
 
 

@@ -1,5 +1,7 @@
 """A table once, written three ways: CSV with every digit, Markdown, and LaTeX in the style of a journal."""
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,23 @@ from pathlib import Path
 import polars as pl
 
 from laborllm.files import whole_file
-from laborllm.report.numbers import Estimate, fixed, interval, percent, perplexity, perplexity_decimals, standard_error
+from laborllm.report.numbers import (
+    Estimate,
+    fixed,
+    interval,
+    percent,
+    perplexity,
+    perplexity_decimals,
+    standard_error,
+    whole,
+)
 
 LONG = 18
 """Rows above which a table scrolls inside the page."""
 TEX_COLUMNS = 7
 """Columns above which a LaTeX table is shrunk to the width of the page."""
+NUMBER = re.compile(r"[\[(]?([-+]?(?:\d+(?:\.\d+)?|∞))(?:%|(?=[\s)\]]|$))")
+"""A number at the head of an entry, alone or before a remark; intervals are sorted by their lower end."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,8 @@ class Cell:
         error: its standard error in parentheses; LaTeX sets it under the entry.
         badge: a word that marks the row, e.g. "floor".
         strong: whether it is to catch the eye (best value, interval that excludes zero).
+        value: the number behind the text, by which the page sorts; None where the text itself tells it.
+        link: a page that tells more, relative to the run folder; empty where there is none.
     """
 
     text: str
@@ -32,6 +47,21 @@ class Cell:
     error: str = ""
     badge: str = ""
     strong: bool = False
+    value: float | None = None
+    link: str = ""
+
+    @property
+    def number(self) -> float | None:
+        """What the page sorts by; None for words and where nothing stands.
+
+        Examples:
+            >>> [Cell(text).number for text in ("12,686", "−0.25 (0.1)", "62.3%", "Cooks, short order")]
+            [12686.0, -0.25, 62.3, None]
+        """
+        if self.value is not None:
+            return None if math.isnan(self.value) else self.value
+        found = NUMBER.match(self.text.replace("−", "-").replace(",", ""))
+        return float(found[1].replace("∞", "inf")) if found else None
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,7 @@ class Table:
         frame: the numbers with every digit, for the CSV file.
         brackets: what the intervals in brackets are, e.g. "95% CI"; empty where there are none.
         words: number of leading columns that hold words and are set flush left.
+        ordered: whether the order of the rows is itself what the table tells, so that the page does not sort it.
     """
 
     name: str
@@ -57,6 +88,12 @@ class Table:
     frame: pl.DataFrame
     brackets: str = ""
     words: int = 1
+    ordered: bool = False
+
+    @property
+    def sortable(self) -> bool:
+        """Whether the page lets a reader sort it."""
+        return not self.ordered and len(self.rows) > 2
 
     @property
     def note(self) -> str:
@@ -74,6 +111,11 @@ def text_rows(rows: Sequence[Sequence[str]]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(tuple(Cell(text) for text in row) for row in rows)
 
 
+def whole_cell(count: int | None) -> Cell:
+    """A count with thousands separators."""
+    return Cell(whole(count), value=None if count is None else float(count))
+
+
 def perplexity_cell(estimate: Estimate | None, *, strong: bool = False) -> Cell:
     """A perplexity with its interval and standard error."""
     if estimate is None:
@@ -84,6 +126,7 @@ def perplexity_cell(estimate: Estimate | None, *, strong: bool = False) -> Cell:
         interval(estimate, decimals),
         standard_error(estimate, max(decimals, 2)),
         strong=strong,
+        value=estimate.value,
     )
 
 
@@ -96,6 +139,7 @@ def percent_cell(estimate: Estimate | None, *, decimals: int = 1, strong: bool =
         interval(estimate, decimals, scale=100),
         standard_error(estimate, decimals + 1, scale=100),
         strong=strong,
+        value=estimate.value,
     )
 
 
@@ -104,7 +148,8 @@ def number_cell(estimate: Estimate | None, *, decimals: int = 3, strong: bool = 
     if estimate is None:
         return Cell("–")
     text = fixed(estimate.value, decimals)
-    return Cell(text, interval(estimate, decimals), standard_error(estimate, decimals), strong=strong)
+    error = standard_error(estimate, decimals)
+    return Cell(text, interval(estimate, decimals), error, strong=strong, value=estimate.value)
 
 
 def write_table(table: Table, folder: Path) -> None:

@@ -111,6 +111,8 @@ def test_a_checkpoint_with_and_without_its_weights(checkpoint: Path, few_careers
     assert with_weights.times is not None
     assert with_weights.times.epoch_seconds is not None
     assert with_weights.times.epoch_seconds > 0 < with_weights.times.scoring_seconds
+    assert with_weights.times.adapter_seconds is not None
+    assert with_weights.times.adapter_seconds > 0
     assert with_weights.tokens is not None
     assert with_weights.tokens.titles == len(few_careers.occupations)
     (checkpoint / "model.safetensors").unlink()
@@ -136,3 +138,16 @@ def test_scoring_tells_more_rows_more_memory(family: str) -> None:
     assert 5 * few.activations < many.activations <= 10 * few.activations
     assert scoring_memory(random_model(family), 64, fewest=640) == many
     assert few.weights == many.weights == 4 * sum(weight.numel() for weight in random_model(family).parameters())
+
+
+def test_adapters_are_timed_where_full_fine_tuning_has_no_room(
+    checkpoint: Path, few_careers: Careers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = empty_model(hf.AutoConfig.from_pretrained(checkpoint))
+    full, lora = (training_memory(shapes, method, LoraSettings()).total for method in ("full", "lora"))
+    assert lora < full
+    monkeypatch.setattr("laborllm.models.language.estimate.free_memory", lambda: (lora + full) // 2)
+    times = check_checkpoint(checkpoint, few_careers, people=7).times
+    assert times is not None
+    assert times.epoch_seconds is None
+    assert times.adapter_seconds is not None

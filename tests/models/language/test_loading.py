@@ -189,6 +189,28 @@ def test_a_tokenizer_of_another_checkpoint(checkpoint: Path, few_careers: Career
     assert "beyond the" in refused(tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("model",), None),
+        (("model", "vocab"), {"a": "b"}),
+        (("model", "merges"), [["qq", "zz"]]),
+        (("pre_tokenizer",), {"type": "Nope"}),
+        (("added_tokens",), [{"id": 0}]),
+        (("added_tokens",), None),
+        (("version",), "9.9"),
+    ],
+)
+def test_a_tokenizer_that_is_json_and_damaged(checkpoint: Path, place: tuple[str, ...], value: object) -> None:
+    file = checkpoint / "tokenizer.json"
+    content = inside = json.loads(file.read_text())
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    file.write_text(json.dumps(content))
+    assert "tokenizer.json cannot be used (" in refused(checkpoint)
+
+
 def test_an_added_mark_beyond_the_embedding_is_harmless(checkpoint: Path, tokenizer: Any) -> None:
     """As of Gemma 3, whose text-only checkpoints have a mark for images and no embedding of it."""
     wider = hf.AutoTokenizer.from_pretrained(checkpoint)

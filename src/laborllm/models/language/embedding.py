@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from laborllm.files import whole_file
 from laborllm.models.language.batches import groups, padded
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.loading import load_checkpoint, load_tokenizer
-from laborllm.models.language.windows import fit_context, lines_without_oldest
+from laborllm.models.language.windows import fit_context, last_lines, lines_without_oldest
 from laborllm.models.room import free_memory, row_bytes
 from laborllm.models.scoring.fingerprint import model_fingerprint
 from laborllm.models.scoring.routes import context_length
@@ -245,6 +245,20 @@ def embed_careers(
     if states is None:
         raise LaborLLMError(f"{path}: cannot be read right after it was written; choose another folder")
     return states, shortened
+
+
+def embed_last(embedding: Embedding, careers: Careers, text: ResumeSettings) -> np.ndarray:
+    """The state of each person's last prefix, float16, shape (people, width); nothing is kept.
+
+    Raises:
+        LaborLLMError: a state is not finite or too large for float16.
+    """
+    prefixes = last_lines(embedding.prefixes(write_resumes(careers, text)), careers)
+    last = np.array([prefix.rows[-1] for prefix in prefixes])
+    alone = [
+        replace(prefix, rows=range(place - len(prefix.rows) + 1, place + 1)) for place, prefix in enumerate(prefixes)
+    ]
+    return _Half(embedding)(alone, rows=len(alone), progress=no_progress)[np.argsort(last)]
 
 
 @dataclass(frozen=True)

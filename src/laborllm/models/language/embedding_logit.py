@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from laborllm.errors import LaborLLMError
 from laborllm.files import file_hash, whole_file
 from laborllm.models.baselines import require_same_list
-from laborllm.models.language.embedding import CausalEmbedding, Embedding, embed_careers, load_embedding
+from laborllm.models.language.embedding import CausalEmbedding, Embedding, embed_careers, embed_last, load_embedding
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.probabilities import PhaseProgress, Probabilities
 from laborllm.models.regression.dense_logit import Axes, DenseLogit, Rows, fit_dense
@@ -107,6 +107,16 @@ class EmbeddingLogit:
             rows = slice(first, min(first + BLOCK, len(careers)))
             answer[rows] = self._log_probabilities(self.axes(states[rows]), careers.previous[rows])
         return Probabilities(rows=careers.table.select(KEYS), occupations=careers.occupations, log_probabilities=answer)
+
+    def predict_last(self, careers: Careers) -> np.ndarray:
+        """Log-probabilities in each person's last row, nats, shape (people, occupations); raises as ``predict``."""
+        if self.occupations is None:
+            raise LaborLLMError("the logit on embeddings is not fitted yet; call fit first")
+        require_same_list(self.occupations, careers.occupations)
+        if self.embedding is None:
+            self.embedding = load_embedding(self.settings, careers.occupations)
+        states = embed_last(self.embedding, careers, self.settings.text)
+        return self._log_probabilities(self.axes(states), careers.previous[careers.starts[1:] - 1])
 
     def _log_probabilities(self, features: np.ndarray, previous: np.ndarray) -> np.ndarray:
         """Nats, float64, shape (rows, occupations)."""

@@ -15,6 +15,7 @@ from laborllm.models.language.language_model import LanguageModel
 from laborllm.models.language.language_model_settings import LanguageModelSettings, LoraSettings, TrainingSettings
 from laborllm.models.language.loading import load_checkpoint, load_tokenizer, read_config
 from laborllm.models.language.memory import (
+    FLOAT32,
     METHODS,
     Method,
     ScoringMemory,
@@ -117,10 +118,12 @@ class Times:
 
     Attributes:
         epoch_seconds: one epoch of full fine-tuning; None where its memory does not suffice.
+        adapter_seconds: one epoch of adapters (LoRA, the defaults); None where their memory does not suffice.
         scoring_seconds: scoring every title in every row of the same people.
     """
 
     epoch_seconds: float | None
+    adapter_seconds: float | None
     scoring_seconds: float
 
 
@@ -299,9 +302,24 @@ def _times(
     start = perf_counter()
     scorer.titles(some, TitleTree.of(encoder.sequences), rows=len(sample))
     scoring = (perf_counter() - start) * people * len(careers) / (careers.people * len(sample))
-    epoch = None
-    memory, tokens = training_memory(model), sum(len(resume.tokens) for resume in resumes) / careers.people
-    if memory.total < free_memory():
-        batch = int(np.clip(STEP_OPERATIONS / (6 * memory.trained * tokens), 1, TrainingSettings().batch))
-        epoch = people * tokens * time_per_token(model, resumes, TrainingSettings(batch=batch))
-    return Times(epoch_seconds=epoch, scoring_seconds=scoring)
+    tokens = people * sum(len(resume.tokens) for resume in resumes) / careers.people
+    full, adapters = training_memory(model), training_memory(model, "lora")
+    epoch = _epoch(model, resumes, full, tokens, people)
+    model.zero_grad(set_to_none=True)  # adapters hold none of the weights' gradients
+    adapted = add_adapters(model, LoraSettings(), seed=0)
+    return Times(
+        epoch_seconds=epoch,
+        adapter_seconds=_epoch(adapted, resumes, adapters, tokens, people),
+        scoring_seconds=scoring,
+    )
+
+
+def _epoch(
+    model: Any, resumes: list[TokenizedResume], memory: TrainingMemory, tokens: float, people: int
+) -> float | None:
+    """Seconds of learning so many tokens, from two steps; the model's weights change. None: memory does not suffice."""
+    if memory.total >= free_memory():
+        return None
+    weights = memory.weights / FLOAT32  # each of them is multiplied with every token, whether it learns or not
+    batch = int(np.clip(STEP_OPERATIONS * people / (6 * weights * tokens), 1, TrainingSettings().batch))
+    return tokens * time_per_token(model, resumes, TrainingSettings(batch=batch))

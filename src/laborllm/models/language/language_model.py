@@ -25,7 +25,8 @@ from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
 from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
-from laborllm.models.language.windows import fit_context, lines_without_oldest
+from laborllm.models.language.windows import fit_context, last_lines, lines_without_oldest
+from laborllm.models.next_row import WHOLE_LIST
 from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
 from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.scoring.fingerprint import model_fingerprint
@@ -222,6 +223,21 @@ class LanguageModel:
         return Probabilities(
             rows, occupations, log_probabilities=log_probabilities, log_mass=log_mass, arithmetic=label
         )
+
+    def predict_last(self, careers: Careers) -> np.ndarray:
+        """Log-probabilities of every title in each person's last row, nats, shape (people, occupations).
+
+        This process does it alone and leaves nothing in the folder.
+
+        Raises:
+            LaborLLMError: as ``predict``; or the settings ask for the realised title alone.
+        """
+        if self.settings.probabilities != "full":
+            raise LaborLLMError(WHOLE_LIST)
+        resumes = last_lines(self._behind_prompts(careers), careers)
+        tree = TitleTree.of(self.resumes.sequences)
+        raw = self._scorer(resumes).titles(resumes, tree, rows=len(careers))
+        return normalise(raw[careers.starts[1:] - 1])[0]
 
     def _behind_prompts(self, careers: Careers) -> list[PromptedResume]:
         """Tokens of careers that are to be predicted, behind what the settings put ahead of them."""

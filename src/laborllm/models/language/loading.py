@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -96,12 +97,8 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
         raise LaborLLMError(
             f"{folder}: the checkpoint has no tokenizer.json; copy the tokenizer's files beside the weights"
         )
-    try:
+    with _TokenizerErrors(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LaborLLMError(
-            f"{folder}: tokenizer.json cannot be used ({_first_line(error)}); copy the tokenizer's files again"
-        ) from error
     rows = int(config.get_text_config().vocab_size)
     beyond = [token for token, place in tokenizer.get_vocab().items() if place >= rows]
     unwritten = set(tokenizer.get_added_vocab()) - {tokenizer.bos_token}  # Gemma 3's mark for an image, say
@@ -143,6 +140,28 @@ def weight_files(folder: Path) -> list[Path]:
                 f"({_first_line(error)}); copy it again"
             ) from error
     return files
+
+
+class _TokenizerErrors:
+    """What is wrong with a tokenizer.json, on one line.
+
+    The tokenizers library raises the bare class Exception where a file is JSON and no tokenizer; no subclass of it
+    beside those named is turned into a line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        """Nothing is set up."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is Exception or isinstance(error, OSError | ValueError | KeyError | TypeError | AttributeError):
+            raise LaborLLMError(
+                f"{self.folder}: tokenizer.json cannot be used ({_first_line(error)}); copy the tokenizer's files again"
+            ) from error
 
 
 def _raw_config(folder: Path) -> dict[str, Any]:
@@ -258,7 +277,7 @@ def _require_whole(folder: Path, loading: dict[str, Any]) -> None:
         )
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException | None) -> str:
     """What an error says, on one line."""
     said = str(error).strip()
     return said.splitlines()[0] if said else type(error).__name__

@@ -1,7 +1,8 @@
 """Résumés as tokens that fit a model's context: the oldest rows leave, the header stays."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Careers
 from laborllm.text.resume import Resume, shorten
 from laborllm.text.titles import TokenizedResume
+
+Tokenized = TypeVar("Tokenized", bound=TokenizedResume)
 
 
 class Encoder(Protocol):
@@ -91,3 +94,9 @@ def lines_without_oldest(tokenized: Sequence[TokenizedResume], careers: Careers)
     """How many scored lines stand in a window that does not begin with the person's first row."""
     first_rows = set(careers.starts[:-1].tolist())
     return sum(len(t.rows) - t.first_scored for t in tokenized if t.rows[0] not in first_rows)
+
+
+def last_lines(tokenized: Sequence[Tokenized], careers: Careers) -> list[Tokenized]:
+    """Those that score each person's last row, that line alone."""
+    last = set((careers.starts[1:] - 1).tolist())
+    return [replace(each, first_scored=len(each.rows) - 1) for each in tokenized if each.rows[-1] in last]

@@ -47,7 +47,7 @@ class CareerNetwork(LinearHead):
         super().__init__(occupations, published)
         self.dropout, self.heads = dropout, shape.heads
         self.rows = RowEmbedding(shape.width, occupations, levels)
-        self.layers = nn.ModuleList(_Layer(shape, dropout) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, eps=1e-5)
         self.output = nn.Linear(shape.width, (PUBLISHED_SYMBOLS if published else 0) + occupations + 1, bias=False)
         nn.init.normal_(self.output.weight, std=shape.width**-0.5)
@@ -56,7 +56,7 @@ class CareerNetwork(LinearHead):
         """What the head reads, shape (rows, width)."""
         bins = in_bins(packed.blocks, packed.previous.device)
         x = self.rows(packed)
-        x = x[bins.row] + _sinusoids(bins.sees.shape[1], x.shape[1], x.device)[bins.number]  # (bins * size, width)
+        x = x[bins.row] + sinusoids(bins.sees.shape[1], x.shape[1], x.device)[bins.number]  # (bins * size, width)
         x = dropout(x, self.dropout, self.training)
         sees = bins.sees.repeat_interleave(self.heads, 0)  # (bins * heads, size, size)
         for layer in self.layers:
@@ -64,7 +64,7 @@ class CareerNetwork(LinearHead):
         return self.norm(x[bins.place])
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Pre-norm attention and feed-forward block, biases everywhere."""
 
     def __init__(self, shape: Shape, dropout: float) -> None:
@@ -87,7 +87,10 @@ class _Layer(nn.Module):
             x: careers in bins.
             sees: 0 where a place sees another, else -inf, once for each head, shape (bins * heads, size, size).
         """
-        mixed = self._attend(self.query_key_value(self.attention_norm(x)), sees)
+        return self.after(x, self._attend(self.query_key_value(self.attention_norm(x)), sees))
+
+    def after(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """All but the attention, whose answer is ``mixed``; both of shape (places, width), and so is the result."""
         x = x + dropout(self.attention_out(mixed), self.dropout, self.training)
         inside = functional.gelu(self.feed_forward_in(self.feed_forward_norm(x)))
         return x + dropout(self.feed_forward_out(inside), self.dropout, self.training)
@@ -103,7 +106,7 @@ class _Layer(nn.Module):
         return mixed.transpose(1, 2).reshape(bins * size, -1)
 
 
-def _sinusoids(length: int, width: int, device: torch.device) -> torch.Tensor:
+def sinusoids(length: int, width: int, device: torch.device) -> torch.Tensor:
     """Sines, then cosines, of the place in the sequence plus two, shape (length, width) (method, section 5)."""
     half = width // 2
     rates = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / (half - 1)))

@@ -16,10 +16,17 @@ from laborllm.files import whole_folder
 from laborllm.models.baselines import require_same_list
 from laborllm.models.networks.bag_network import BagNetwork
 from laborllm.models.networks.career_network import SIZES, CareerNetwork
+from laborllm.models.networks.career_reader import CareerReader
 from laborllm.models.networks.lstm_network import LSTMNetwork
 from laborllm.models.networks.resume_files import Block, blocks, count, read_block, scan
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings
-from laborllm.models.networks.sequence_training import Network, Shard, learn, log_probabilities
+from laborllm.models.networks.sequence_training import (
+    Network,
+    Shard,
+    last_log_probabilities,
+    learn,
+    log_probabilities,
+)
 from laborllm.models.networks.sequences import LEVELS, Sequences
 from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
 from laborllm.models.training_state import HELD_OUT, History, full_disk_as_oserror
@@ -106,6 +113,19 @@ class SequenceModel:
             self.facts["mass on symbols that are no occupation"] = float(1 - np.exp(log_mass).mean())
         self.facts |= unseen(careers, self.words)
         return Probabilities(rows=careers.table.select(KEYS), occupations=careers.occupations, log_probabilities=answer)
+
+    def predict_last(self, careers: Careers) -> np.ndarray:
+        """Log-probabilities in each person's last row, nats, shape (people, occupations); raises as ``predict``."""
+        if self.network is None or self.occupations is None:
+            raise LaborLLMError(f"{self.settings.kind} is not fitted yet; call fit first")
+        require_same_list(self.occupations, careers.occupations)
+        return normalise(last_log_probabilities(self.network, sequences(careers, self.words)))[0]
+
+    def reader(self, careers: Careers, observed: np.ndarray) -> CareerReader | None:
+        """Reads careers on row by row (``next_row.ReadsOn``); None for a network other than CAREER."""
+        if not isinstance(self.network, CareerNetwork):
+            return None
+        return CareerReader(self.network, sequences(careers, self.words), observed)
 
     def _pretrain(self, network: Network, occupations: Occupations) -> None:
         """Learn from the résumés, a block of a file at a time."""

@@ -101,10 +101,31 @@ def every_occupation(network: Network, packed: Packed) -> torch.Tensor:
 
     The published head has symbols in its softmaxes, so its rows sum to a little less than 1.
     """
-    outputs = network(packed)
+    return from_outputs(network, network(packed), packed.previous)
+
+
+@torch.inference_mode()
+def last_log_probabilities(network: Network, careers: Sequences) -> np.ndarray:
+    """Log-probability of every occupation in each person's last row, float32, shape (people, occupations)."""
+    network.eval()
+    answer = np.empty((len(careers), network.occupations), dtype=np.float32)
+    by_length = np.argsort(careers.lengths, kind="stable")
+    for people in _groups(by_length, careers, ROWS_PER_PASS):
+        packed, _ = careers.pack(people, network.device)
+        last = torch.from_numpy(np.cumsum(careers.lengths[people]) - 1).to(network.device)
+        if isinstance(network, LinearHead):
+            outputs = network.output(network.states(packed)[last])
+        else:
+            outputs = network(packed)[last]
+        answer[people] = from_outputs(network, outputs, packed.previous[last]).cpu().numpy()
+    return answer
+
+
+def from_outputs(network: Network, outputs: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of some rows, float32, shape (rows, occupations)."""
     if not network.published:
-        return two_stage(outputs, packed.previous)
-    return two_stage(*as_published(outputs, packed.previous))[:, PUBLISHED_SYMBOLS:]
+        return two_stage(outputs, previous)
+    return two_stage(*as_published(outputs, previous))[:, PUBLISHED_SYMBOLS:]
 
 
 def nats(network: Network, packed: Packed) -> torch.Tensor:

@@ -10,6 +10,7 @@ from laborllm.models.regression.features import Histories
 from laborllm.models.regression.likelihood import MaximumLikelihood, maximum_likelihood
 from laborllm.models.regression.logit_settings import LogitSettings
 from laborllm.models.regression.penalised import Products, fit_penalised
+from laborllm.models.regression.placement import placed
 from laborllm.models.regression.similarity import DISTANCE, coded_similarities
 from laborllm.models.regression.softmax import Coefficients
 from laborllm.models.regression.stage import OUTCOMES, Form, What, log_shares, outcome, sample
@@ -96,7 +97,8 @@ def fit_stage(
     """The coefficients of a stage; the penalty is the best on the validation rows.
 
     Raises:
-        LaborLLMError: without a penalty, coefficients that are not identified or not finite.
+        LaborLLMError: without a penalty, coefficients that are not identified or not finite; a GPU is asked for and
+            there is none.
     """
     if settings.l2 != (0.0,):
         return _Search(settings, form, train, validation, centre).run()
@@ -142,8 +144,9 @@ class _Search:
         self, settings: LogitSettings, form: Form, train: Histories, validation: Histories, centre: Coefficients
     ) -> None:
         self.settings, self.form, self.centre = settings, form, centre
-        self.choices, _ = form.choices(train)
-        self.held_out, _ = form.choices(validation)
+        self.choices, self.held_out = (
+            placed(form.choices(histories)[0], settings.device) for histories in (train, validation)
+        )
         self.has_prior = bool(centre.flat().any())
         self.start = centre if self.has_prior else form.start(train.careers)
         self.evaluations = 0

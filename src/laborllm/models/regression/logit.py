@@ -82,8 +82,8 @@ class MultinomialLogit:
         """Fit each stage on the training people for every penalty; keep the best on the validation people.
 
         Raises:
-            LaborLLMError: the two have different lists of occupations; a feature is not finite; or, without a penalty,
-                the coefficients are not identified or not finite.
+            LaborLLMError: the two have different lists of occupations; a feature is not finite; without a penalty,
+                the coefficients are not identified or not finite; or a GPU is asked for and there is none.
         """
         require_same_list(train.occupations, validation.occupations)
         self.occupations, self.unseen = train.occupations, {}

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from laborllm.errors import LaborLLMError
+from laborllm.models.regression.placement import Device
 from laborllm.models.regression.similarity import DISTANCE, require_similarities
 from laborllm.models.regression.terms import require_terms
 from laborllm.models.temperature import Tempering
@@ -59,6 +60,8 @@ class LogitSettings(Tempering):
         factors: term -> what the penalty of its coefficients is multiplied by.
         refine: whether to search for better factors on the validation people, term by term.
         tolerance: nats per training row that the fit may leave, as its quadratic model has it.
+        device: where the likelihood is computed: "auto", a GPU where there is one and torch is installed, else the
+            processor; "cpu"; or "gpu". Without a penalty it is the processor, in float64.
     """
 
     kind: Literal["logit"] = "logit"
@@ -70,6 +73,7 @@ class LogitSettings(Tempering):
     factors: dict[str, float] = Field(default_factory=dict)
     refine: bool = True
     tolerance: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
+    device: Device = "auto"
 
     @field_validator("l2")
     @classmethod
@@ -89,6 +93,8 @@ class LogitSettings(Tempering):
             raise ValueError(
                 'distances = "FILE.csv" and "distance" among similarity belong together; give both or neither'
             )
+        if self.device == "gpu" and self.l2 == (0,):
+            raise ValueError('l2 = [0] is fitted on the processor, in float64; leave out device = "gpu"')
         for term, factor in self.factors.items():
             if term not in self.terms or not 0 < factor < np.inf:
                 raise ValueError(f"factors.{term} is {factor}; give a number above 0 for one of the terms")

@@ -1,0 +1,64 @@
+"""The stages of a study that forecast out of time: learn the rows up to a year, predict those after it."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from laborllm.evaluation.forecasts import (
+    Forecast,
+    careers_to_forecast,
+    careers_until,
+    evaluate_forecasts,
+    forecast,
+)
+from laborllm.files import whole_file
+from laborllm.study import Progress, Study, build_model
+from laborllm.survey.careers import Careers
+
+
+class ForecastStages:
+    """What the section [forecast] asks for; nothing without it.
+
+    Attributes:
+        models: the models that forecast, in the order of the study.
+        settings_of_models: all that a model's forecast depends on beside the model itself.
+    """
+
+    def __init__(self, study: Study, out: Path, progress: Progress) -> None:
+        self.study, self.out, self.progress = study, out, progress
+        self.settings = study.forecast
+        chosen = () if study.forecast is None else study.forecast.models or tuple(study.models)
+        self.models = [name for name in study.models if name in chosen]
+        self.settings_of_models: dict[str, Any] = (
+            {} if study.forecast is None else study.forecast.model_dump(exclude={"models"})
+        )
+
+    def forecast(self, name: str) -> None:
+        """Fit a model on the rows up to the year alone, forecast the test people; its weights are not kept.
+
+        The first process does this by itself: paths are drawn step by step, which several processes cannot share.
+        """
+        assert self.settings is not None  # no model forecasts without the section
+        careers = Careers.read(self.out / "careers.parquet")
+        train, validation = (careers_until(careers.part(part), self.settings.until) for part in ("train", "validation"))
+        test = careers_to_forecast(careers.part("test"), self.settings.until)
+        folder = self.out / "forecast" / "models"
+        model = build_model(name, self.study, folder=folder / name, progress=self.progress)
+        model.fit(train, validation)
+        found = forecast(
+            model, test, self.settings, progress=lambda done, total: self.progress(f"forecast/{name}", done, total)
+        )
+        found.write(self.out / "forecast" / name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def evaluate(self) -> Sequence[str]:
+        """Write forecast.csv and forecast_comparisons.csv; what a reader must know of them is returned."""
+        assert self.settings is not None
+        test = careers_to_forecast(Careers.read(self.out / "careers.parquet").part("test"), self.settings.until)
+        forecasts = {name: Forecast.read(self.out / "forecast" / name) for name in self.models}
+        found = evaluate_forecasts(forecasts, test, self.settings, self.study.evaluation)
+        for name, frame in (("forecast", found.forecast), ("forecast_comparisons", found.comparisons)):
+            with whole_file(self.out / f"{name}.csv") as temporary:
+                frame.write_csv(temporary)
+        return found.notes
