@@ -225,3 +225,18 @@ def test_wrong_requests_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(LaborLLMError, match="1 refits have no spread; give at least 2"):
         bootstrap(study, tmp_path / "out", 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_later_run_keeps_the_tables_or_removes_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    study = read(tmp_path)
+    bootstrap(study, out, 2)
+    run_study(study, out, command="test")
+    assert skipped(out)["report"]
+    run_study(read(tmp_path, STUDY.replace("bootstrap = 20", "bootstrap = 30")), out, command="test")
+    assert "refits" in skipped(out)
+    assert (out / "refits.csv").is_file()
+    run_study(read(tmp_path, STUDY.replace("order = 2", "order = 2\nweights = [5.0]")), out, command="test")
+    assert "refits" not in skipped(out)
+    assert not (out / "refits.csv").exists()
+    assert not (out / "refit_comparisons.csv").exists()

@@ -109,3 +109,47 @@ def simulate(
     with stage_bars() as progress:
         page = simulate_study(content, settings, folder, command=command, progress=progress)
     console.print(f"The simulated careers: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def wages(
+    study: StudyFile,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-OF-STUDY by default.")] = None,
+) -> None:
+    """See how much of log wages the representations of a study's models explain, beside Mincer's equation.
+
+    The survey needs wages (wage = true); what is tried stands in the study's section [wages]. What of the run is
+    missing is done first.
+
+    Example: `laborllm wages nlsy79.toml --out runs/nlsy79`
+    """
+    from laborllm.cli import run_folder, stage_bars
+    from laborllm.study import read_study
+    from laborllm.wages import study_wages
+
+    content, folder = read_study(study), out or run_folder(study)
+    command = f"laborllm wages {study} --out {folder}"
+    with stage_bars() as progress:
+        page = study_wages(content, content.wages, folder, command=command, progress=progress)
+    console.print(f"The wage equations: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def gap(
+    study: StudyFile,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-OF-STUDY by default.")] = None,
+) -> None:
+    """Split a gap in log wages between two groups into what histories explain and what they do not.
+
+    The survey needs wages (wage = true); which groups, and how histories are read, stands in the study's section [gap].
+    What is found is descriptive. What of the run is missing is done first.
+
+    Example: `laborllm gap nlsy79.toml --out runs/nlsy79`
+    """
+    from laborllm.cli import run_folder, stage_bars
+    from laborllm.study import read_study
+    from laborllm.wages import study_gap
+
+    content, folder = read_study(study), out or run_folder(study)
+    command = f"laborllm gap {study} --out {folder}"
+    with stage_bars() as progress:
+        page = study_gap(content, content.gap, folder, command=command, progress=progress)
+    console.print(f"The decomposition: {page}", markup=False, highlight=False, soft_wrap=True)

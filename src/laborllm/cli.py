@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from laborllm import analysis_commands, models_commands, survey_commands
+from laborllm import analysis_commands, models_commands, result_commands, survey_commands
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(result_commands.app)
 app.add_typer(survey_commands.app, name="survey")
 app.add_typer(models_commands.app, name="models")
 app.command()(analysis_commands.experiment)

@@ -17,7 +17,8 @@ from laborllm.files import file_hash, sole_writer, whole_file
 from laborllm.models.probabilities import Model
 from laborllm.record import Meter, Record, input_facts
 from laborllm.report.experiment import write_experiment_page
-from laborllm.run import fingerprint, fingerprint_of_model
+from laborllm.run import fingerprint_of_model
+from laborllm.stages import fingerprint
 from laborllm.study import Progress, Study, build_model, input_files, read_careers, write_study
 from laborllm.survey.careers import Careers
 

@@ -1,6 +1,5 @@
 """The training-set bootstrap of a study: training people drawn anew, every model fitted again, the same test people."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from laborllm.models.oracle import OracleSettings
 from laborllm.models.probabilities import Probabilities
 from laborllm.models.ranks import ALONE
 from laborllm.models.temperature import Tempering
-from laborllm.run import _require_run_folder, _Run, fingerprint
+from laborllm.run import StudyRun, require_run_folder
+from laborllm.stages import clear_unless, fingerprint
 from laborllm.study import Progress, Study, build_model
 from laborllm.survey.careers import Careers
 
@@ -72,18 +72,15 @@ def bootstrap_study(
     names = _names(study, models)
     if refits < 2:
         raise LaborLLMError(f"{refits} refits have no spread; give at least 2 with --refits")
-    _require_run_folder(study, out)
+    require_run_folder(study, out)
     with sole_writer(out):
-        run = _Run(study, out, command, progress, ALONE)
-        run.careers()
-        for name in study.models:
-            run.model(name)
+        run = StudyRun(study, out, command, progress, ALONE)
+        run.models()
         bootstrap = _Bootstrap(run, names)
         for refit in range(1, refits + 1):
             bootstrap.refit(refit)
         found = bootstrap.tables(refits)
-        run.evaluation()
-        run.forecasts()
+        run.numbers()
         run.report()
     return found
 
@@ -99,7 +96,7 @@ def _names(study: Study, models: Sequence[str]) -> tuple[str, ...]:
 class _Bootstrap:
     """The refits of a run whose models are fitted."""
 
-    def __init__(self, run: _Run, names: tuple[str, ...]) -> None:
+    def __init__(self, run: StudyRun, names: tuple[str, ...]) -> None:
         self.run, self.names = run, names
         self.careers = Careers.read(run.out / "careers.parquet")
 
@@ -108,7 +105,7 @@ class _Bootstrap:
         folder = self.run.out / FOLDER / str(refit)
         for name in self.names:
             if not is_constant(self.run.study.models[name]):
-                self.run._stage(
+                self.run.stages.do(
                     f"{FOLDER}/{refit}/{name}",
                     depends=self._depends(refit, name),
                     outputs=[_file(refit, name)],
@@ -120,9 +117,9 @@ class _Bootstrap:
     def tables(self, refits: int) -> Refits:
         """The two tables, from the per-person sums of every fit."""
         places = (f"{FOLDER}/{refit}" for refit in range(1, refits + 1))
-        hashes = [[self.run._hashes(f"{place}/{name}") for name in self.names] for place in ("models", *places)]
+        hashes = [[self.run.stages.hashes(f"{place}/{name}") for name in self.names] for place in ("models", *places)]
         confidence = self.run.study.evaluation.confidence
-        self.run._stage(
+        self.run.stages.do(
             FOLDER,
             depends=[hashes, confidence, list(REFITS)],
             outputs=TABLES,
@@ -132,12 +129,12 @@ class _Bootstrap:
 
     def _depends(self, refit: int, name: str) -> list[Any]:
         settings = self.run.study.models[name]
-        return [refit, self.run.study.evaluation.seed, self.run._learned(settings), settings.temperature]
+        return [refit, self.run.study.evaluation.seed, self.run.learned(settings), settings.temperature]
 
     def _write(self, refit: int, name: str) -> None:
         models = self.run.out / FOLDER / str(refit) / "models"
-        for each in self.run._members(name):
-            _clear_unless(models / each, fingerprint(self._depends(refit, each)))
+        for each in self.run.members(name):
+            clear_unless(models / each, fingerprint(self._depends(refit, each)))
         study = with_seeds(self.run.study, refit)
         drawn = draw_careers(self.careers, np.random.default_rng([study.evaluation.seed, refit]))
         model = build_model(name, study, folder=models / name, progress=self._progress(refit))
@@ -247,15 +244,6 @@ def fits_of(sums: Sequence[pl.DataFrame]) -> dict[str, Fits]:
             log_likelihood = np.stack([each[column].to_numpy() for each in sums])  # (refits + 1, people)
             fits |= {perplexity: perplexity_of(log_likelihood, years), column: mean_of(log_likelihood, years)}
     return fits
-
-
-def _clear_unless(folder: Path, fingerprint: str) -> None:
-    """A half-trained refit is gone on with only under the very same settings and people."""
-    mark = folder / "fingerprint.json"
-    if not mark.is_file() or json.loads(mark.read_text()) != {"fingerprint": fingerprint}:
-        shutil.rmtree(folder, ignore_errors=True)
-        with whole_file(mark) as temporary:
-            temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
 
 def _file(refit: int, name: str) -> str:

@@ -13,9 +13,10 @@ from laborllm.errors import LaborLLMError
 from laborllm.files import file_hash, sole_writer, whole_file
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.probabilities import Model
-from laborllm.record import Meter, Record, Stage
+from laborllm.record import Meter, Record, Stage, earlier_record
 from laborllm.report.simulation import write_simulation_page
-from laborllm.run import fingerprint, fingerprint_of_model, run_study
+from laborllm.run import fingerprint_of_model, run_study
+from laborllm.stages import fingerprint
 from laborllm.study import Progress, Study, build_model
 from laborllm.survey.careers import Careers
 
@@ -80,6 +81,7 @@ class _Simulation:
         careers = Careers.read(out / "careers.parquet")
         self.train, self.validation, self.test = (careers.part(part) for part in ("train", "validation", "test"))
         self.record = Record(command=command, seed=settings.seed)
+        self.record.stages = earlier_record(self.folder).get("stages", [])
         self.data = [self.record.laborllm, file_hash(out / "careers.parquet")]
         self.workers = workers_to_simulate(self.test, settings, self.train)
         self.pairs = [
@@ -142,9 +144,7 @@ class _Simulation:
     def _fitted(self, name: str) -> Model:
         """The model as the run left it: networks are read, what is fast is fitted again on the same people."""
         if self.fitted is None:
-            self.fitted = build_model(
-                name, self.study, folder=self.out / "models" / name, progress=self.progress
-            )
+            self.fitted = build_model(name, self.study, folder=self.out / "models" / name, progress=self.progress)
             self.fitted.fit(self.train, self.validation)
         return self.fitted
 
@@ -221,4 +221,3 @@ def _lead(workers: Workers, settings: SimulateSettings, models: int) -> str:
         f"in these years is {education}; the other covariates stay. Intervals come from resampling test people; the "
         "fitted models are held fixed."
     )
-

@@ -232,6 +232,8 @@ def test_years_are_added_behind_the_last_row(careers: Careers) -> None:
     before = some.table.filter(pl.col("person") == person)["education"][-1]
     assert own["education"].to_list()[-3:] == [before, "graduate degree", before]
     assert longer.table.filter(~pl.Series(drawn)).equals(some.table)
+    with pytest.raises(LaborLLMError, match="stands twice"):
+        with_years(some, [last + 2], education=pl.concat([given, given]))
     assert len(longer) == len(drawn) == len(some) + drawn.sum()
     model = fitted(TransitionFrequencies(), careers)
     paths = draw_paths(model, longer, drawn, paths=3)

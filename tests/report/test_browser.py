@@ -33,7 +33,7 @@ def run_browser(folder: Path, address: str) -> tuple[str, list[str], set[str]]:
     if browser is None:
         pytest.skip(f"no browser is installed; the test looks for {', '.join(NAMES)}")
     places = [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={folder / 'net.json'}", "--dump-dom"]
-    done = subprocess.run([browser, *FLAGS, *places, address], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([browser, *FLAGS, *places, address], capture_output=True, text=True, timeout=180)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     events = json.loads((folder / "net.json").read_text(encoding="utf-8"))["events"]
     requests = [event["params"] for event in events if "url" in event.get("params", {})]

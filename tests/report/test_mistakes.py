@@ -108,3 +108,9 @@ def test_infinite_loss_has_no_shares(test_part: Careers, scores: np.ndarray) -> 
     found = find_mistakes(hopeless, test_part)
     assert losses_table(found) is None
     assert expected_table(found) is not None
+
+
+def test_no_file_shows_a_confusion_of_few_people(test_part: Careers, scores: np.ndarray) -> None:
+    found = find_mistakes(scores, test_part)
+    assert found.confusions["people"].min() < mistakes.FEWEST_PEOPLE
+    assert confusions_table(found).frame["people"].min() >= mistakes.FEWEST_PEOPLE

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from laborllm.report.folder import read_run
-from laborllm.report.model_page import find_model_page, model_card, model_findings
+from laborllm.report.model_page import find_model_page, metrics_table, model_card, model_findings
 from laborllm.report.page import write_report
 
 from .conftest import MODELS, write_run
@@ -98,3 +98,16 @@ def test_broken_newer_table_is_named(full_folder: Path, tmp_path: Path, name: st
     (out / name).write_text("model,task\n")
     with pytest.raises(Exception, match=f"{name}: column"):
         write_report(out)
+
+
+def test_standard_errors_are_in_the_unit_of_their_metric(full_folder: Path) -> None:
+    run = read_run(full_folder)
+    table = metrics_table(run, "llm")
+    assert table.head[3:6] == ("Std. error", "By delta method", "Simultaneous 95% CI")
+    cells = {(row[0].text, row[1].text): row for row in table.rows}
+    mass = run.estimates("log_mass")["llm"].as_mass()
+    shown = cells["next occupation", "mass on the list"]
+    assert shown[2].text == "96.2%"
+    assert shown[3].text == f"({100 * mass.std_error:.2f})" == "(0.10)"
+    assert shown[4].text == f"({100 * 0.99 * mass.std_error:.2f})"
+    assert cells["moving", "AUC"][3].text == "(0.004)"

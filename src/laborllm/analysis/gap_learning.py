@@ -150,7 +150,9 @@ class _Learning:
             if update % every == 0 and (loss := self._held_out(network, objective)) < best:
                 best, kept = loss, {name: weight.clone() for name, weight in network.state_dict().items()}
         if not np.isfinite(best):
-            raise LaborLLMError(f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate")
+            raise LaborLLMError(
+                f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate"
+            )
         network.load_state_dict(kept)
         return _Learned(network, objective, self.mean, self.deviation)
 

@@ -10,7 +10,6 @@ lambda is learned for; the heads are the same.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -70,7 +69,9 @@ def _head(settings: GapNetworkSettings, outputs: int) -> nn.Module:
 def naive(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> torch.Tensor:
     """Squared error of Y given (G, lambda); the head of the group reads lambda and does not shape it."""
     state = network.represent(batch.inputs)  # (rows, width)
-    return _outcome_error(network, state, batch) + _entropy(_logit(network, state.detach()), batch)
+    return _outcome_error(network, state, batch) + settings.group_weight * _entropy(
+        _logit(network, state.detach()), batch
+    )
 
 
 def joint(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> torch.Tensor:
@@ -83,19 +84,19 @@ def projection(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) 
     """Squared error of Y plus the squared covariance of what the outcome and the group leave over.
 
     Left over of Y is Y - E[Y | G, lambda]; of G what a reference that reads the whole history knows beyond lambda,
-    e(H) - P(G=1 | lambda). Their covariance is what tau lacks for it (omitted-variable bias as a product of two
-    omissions: Chernozhukov, Cinelli, Newey, Sharma & Syrgkanis, "Long story short", 2022). It is divided by the standard
-    deviation of the latter: its square is the squared error that a regression on it would remove.
+    e(H) - P(G=1 | lambda). Their covariance within groups is what tau lacks for it: omitted-variable bias is a product
+    of two omissions (Chernozhukov, Cinelli, Newey, Sharma & Syrgkanis, "Long story short", 2022). It is divided by the
+    standard deviation of the latter, so that its square is the squared error which a regression on it would remove.
     """
     state = network.represent(batch.inputs)  # (rows, width)
     second, difference = network.outcome(state).unbind(1)  # (rows,)
     logit = _logit(network, state.detach())  # (rows,)
     left = batch.outcome - second - batch.first * difference
     missed = batch.reference - logit.detach().sigmoid()
-    missed = missed - _mean(missed, batch)
+    missed = missed - _group_means(missed, batch)  # else moving a group's mean outcome would do
     covariance = _mean(left * missed, batch)
     penalty = covariance**2 / _mean(missed**2, batch).clamp(min=1e-6)
-    return _mean(left**2, batch) + settings.projection_weight * penalty + _entropy(logit, batch)
+    return _mean(left**2, batch) + settings.projection_weight * penalty + settings.group_weight * _entropy(logit, batch)
 
 
 def residual(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> torch.Tensor:
@@ -127,6 +128,13 @@ def _logit(network: GapNetwork, state: torch.Tensor) -> torch.Tensor:
 
 def _entropy(logit: torch.Tensor, batch: Batch) -> torch.Tensor:
     return _mean(functional.binary_cross_entropy_with_logits(logit, batch.first, reduction="none"), batch)
+
+
+def _group_means(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The mean of each row's group, shape (rows,)."""
+    second = 1 - batch.first
+    means = [_mean(values * side, batch) / _mean(side, batch).clamp(min=1e-6) for side in (batch.first, second)]
+    return means[0] * batch.first + means[1] * second
 
 
 def _mean(values: torch.Tensor, batch: Batch) -> torch.Tensor:

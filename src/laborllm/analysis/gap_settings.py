@@ -26,7 +26,7 @@ class GapNetworkSettings(Settings):
         updates: steps of Adam at most.
         learning_rate: its rate at the start; a cosine brings it to zero.
         rows_per_batch: rows a step.
-        weight_decay: decoupled, on all weights.
+        weight_decay: penalty on all squared weights, as a part of the loss.
         evaluations: times the loss of the held-out fifth of the people is measured; the weights at its lowest are kept.
         group_weight: of the cross-entropy of the group beside the squared error of the standardised outcome, in the
             objectives that learn the representation for both.
@@ -41,7 +41,7 @@ class GapNetworkSettings(Settings):
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     evaluations: int = Field(default=20, ge=1)
     group_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    projection_weight: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    projection_weight: float = Field(default=5.0, gt=0, allow_inf_nan=False)
 
 
 class GapSettings(Settings):
@@ -54,6 +54,7 @@ class GapSettings(Settings):
         objectives: how representations are learned.
         models: models of the study whose representation of the row is read beside the occupations held so far.
         folds: parts of the people; what scores a part is learned from the others.
+        bootstrap: resamplings of people for the standard errors of the linear decomposition.
         trim: propensities are kept at this distance from 0 and 1.
         seed: of folds, weights and batches.
         network: of the representation.
@@ -64,6 +65,7 @@ class GapSettings(Settings):
     objectives: tuple[Objective, ...] = Field(default=OBJECTIVES, min_length=1)
     models: tuple[str, ...] = ()
     folds: int = Field(default=2, ge=2)
+    bootstrap: int = Field(default=200, ge=2)
     trim: float = Field(default=0.01, gt=0, lt=0.5)
     seed: int = Field(default=1, ge=0)
     network: GapNetworkSettings = GapNetworkSettings()

@@ -40,12 +40,12 @@ class GapTruth:
         first = np.average(self.second + self.difference, weights=self.propensity)
         return float(first - np.average(self.second, weights=1 - self.propensity))
 
-    def draw(self, people: int, rng: np.random.Generator) -> GapSample:
-        """People drawn with replacement, one row each, with a group and an outcome of their own."""
+    def draw(self, people: int, rng: np.random.Generator) -> tuple[GapSample, np.ndarray]:
+        """People drawn with replacement, one row each, with a group and an outcome of their own; and who they are."""
         who = rng.integers(0, len(self.second), people)
         first = rng.random(people) < self.propensity[who]
         outcome = self.second[who] + first * self.difference[who] + self.noise * rng.normal(size=people)
-        return GapSample(outcome, first, self.inputs[who], np.arange(people))
+        return GapSample(outcome, first, self.inputs[who], np.arange(people)), who
 
 
 def gap_truth(

@@ -90,9 +90,9 @@ def _beyond(people: Careers, settings: SimulateSettings) -> Workers:
     end = settings.until if settings.until is not None else seen[-1] + (settings.years or 0)
     years = [*seen, *range(seen[-1] + step, end + 1, step)]
     careers, drawn = with_years(people, [year for year in years if year <= end])
-    last = pl.col("year").filter(pl.Series(~drawn)).max().over("person")
-    kept = careers.table.select(pl.Series(~drawn) | (pl.col("year") <= last + (settings.years or 2**30)))
-    rows = careers.table.with_columns(drawn=drawn).filter(kept.to_series())
+    last = pl.col("year").filter(~pl.col("drawn")).max().over("person")
+    within = ~pl.col("drawn") | (pl.col("year") <= last + (settings.years or 2**30))
+    rows = careers.table.with_columns(drawn=drawn).filter(within)
     rows = rows.filter(pl.col("drawn").any().over("person"))
     if not rows.height:
         raise LaborLLMError(f"simulate: nobody has a row to draw within {settings.years} years; {_span(people)}")

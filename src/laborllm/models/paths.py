@@ -92,7 +92,7 @@ def with_years(
         (person_years,).
 
     Raises:
-        LaborLLMError: nobody's last row lies before the last of the years.
+        LaborLLMError: nobody's last row lies before the last of the years, or ``education`` has a person-year twice.
     """
     if not len(starts) or max(years, default=0) <= int(starts.table["year"].to_numpy()[starts.starts[1:] - 1].min()):
         raise LaborLLMError(f"years {_listed(years)}: nobody has a row before the last of them; give later years")
@@ -103,6 +103,11 @@ def with_years(
         given = education.select(
             pl.col("person").cast(rows.schema["person"]), pl.col("year").cast(rows.schema["year"]), given="education"
         )
+        twice = given.filter(given.select("person", "year").is_duplicated())
+        if twice.height:
+            raise LaborLLMError(
+                f"education: person {twice['person'][0]}, {twice['year'][0]} stands twice; give it once"
+            )
         rows = rows.join(given, on=["person", "year"], how="left", maintain_order="left").with_columns(
             education=pl.coalesce(pl.col("given").cast(rows.schema["education"]), "education")
         )

@@ -13,9 +13,9 @@ from laborllm.survey.careers import Careers
 BLOCK = 4096
 """Person-years whose probabilities are held in double precision at a time."""
 SHOWN = 15
-"""Rows of each table on a model's page; the CSV files have all."""
+"""Rows of each table on a model's page; the CSV files have more."""
 FEWEST_PEOPLE = 5
-"""People behind a confusion that is shown: fewer might be recognised."""
+"""People behind a confusion that any file shows: fewer might be recognised."""
 FIRST = "(first year)"
 
 
@@ -137,7 +137,8 @@ def losses_of(log_probabilities: np.ndarray, test: Careers, expected: np.ndarray
 
 def confusions_table(mistakes: Mistakes) -> Table | None:
     """The most frequent confusions of broad groups; None without any."""
-    shown = mistakes.confusions.filter(pl.col("people") >= FEWEST_PEOPLE).head(SHOWN)
+    frequent = mistakes.confusions.filter(pl.col("people") >= FEWEST_PEOPLE)
+    shown = frequent.head(SHOWN)
     if not shown.height:
         return None
     rows = [
@@ -158,7 +159,7 @@ def confusions_table(mistakes: Mistakes) -> Table | None:
         "probability it had left for what came.",
         head=("Group before", "Group that came", "Group held most probable", "Person-years", "People", "Probability"),
         rows=tuple(rows),
-        frame=mistakes.confusions,
+        frame=frequent,
         words=3,
     )
 

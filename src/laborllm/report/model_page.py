@@ -1,7 +1,7 @@
 """The page of one model: what it is, every number of its, its place among the others, where it is wrong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -145,8 +145,9 @@ def metrics_table(run: RunFolder, model: str) -> Table:
     table_rows = []
     for task, metric, estimate in found:
         cell = metric_cell(metric, estimate)
-        more = [Cell(metric_cell(metric, estimate.band).interval or "–")] if banded else []
-        more += [Cell(_error(metric, estimate.delta))] if delta else []
+        more = [Cell(cell.error or "–")]
+        more += [Cell(metric_cell(metric, replace(estimate, std_error=estimate.delta)).error or "–")] if delta else []
+        more += [Cell(metric_cell(metric, estimate.band).interval or "–")] if banded else []
         sizes = whole_cell(estimate.person_years), whole_cell(estimate.people)
         table_rows.append((Cell(task_words(task)), Cell(metric_words(metric)), cell, *more, *sizes))
     names = ("task", "metric", "estimate", "std_error", "std_error_delta", "ci_low", "ci_high", "band_low", "band_high")
@@ -155,24 +156,18 @@ def metrics_table(run: RunFolder, model: str) -> Table:
         for task, metric, e in found
     ]
     band_head = [f"Simultaneous {run.ci}"] if banded else []
-    delta_head = ["Std. error by delta method"] if delta else []
+    delta_head = ["By delta method"] if delta else []
     return Table(
         name="metrics",
         title="Every metric, over all its test person-years",
         caption="Standard errors and intervals from resampling test people with all their years."
         + (" Simultaneous: all models' intervals of this metric hold at once." if banded else ""),
         brackets=run.ci,
-        head=("Task", "Metric", "Estimate", *band_head, *delta_head, "Person-years", "People"),
+        head=("Task", "Metric", "Estimate", "Std. error", *delta_head, *band_head, "Person-years", "People"),
         rows=tuple(table_rows),
         frame=pl.DataFrame(values, schema=[*names, "person_years", "people"], orient="row", infer_schema_length=None),
         words=2,
     )
-
-
-def _error(metric: str, error: float | None) -> str:
-    if error is None:
-        return "–"
-    return metric_cell(metric, Estimate(1.0, error)).error.strip("()") or fixed(error, 3)
 
 
 def _against(run: RunFolder, model: str) -> dict[str, Estimate]:

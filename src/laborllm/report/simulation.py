@@ -301,6 +301,8 @@ def _otherwise(differences: pl.DataFrame) -> list[str]:
                 decimals = DECIMALS[row["unit"]]
                 number = " ".join((fixed(row["difference"], decimals), interval(_estimate(row), decimals))).strip()
                 told.append(f"{NAMES[summary].lower()} {number}")
-        if told:
-            written.append(f"{name}, by {model}: {', '.join(told)}. {MEANING}")
-    return written
+        if frame.height and not (frame["difference"] != 0).any():
+            written.append(f"{name}, by {model}: no difference at all; the model does not use what was changed.")
+        elif told:
+            written.append(f"{name}, by {model}, against the same people as they are: {', '.join(told)}.")
+    return [*written, MEANING] if written else []

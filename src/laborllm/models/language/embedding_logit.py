@@ -118,6 +118,10 @@ class EmbeddingLogit:
         states = embed_last(self.embedding, careers, self.settings.text)
         return self._log_probabilities(self.axes(states), careers.previous[careers.starts[1:] - 1])
 
+    def states(self, careers: Careers) -> np.ndarray:
+        """The language model's state before each row's title, float16, shape (person_years, width)."""
+        return self._embed(careers)[0]
+
     def _log_probabilities(self, features: np.ndarray, previous: np.ndarray) -> np.ndarray:
         """Nats, float64, shape (rows, occupations)."""
         free = np.full(len(features), -1)

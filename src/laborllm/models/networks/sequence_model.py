@@ -23,11 +23,12 @@ from laborllm.models.networks.sequence_settings import BagOfJobsSettings, Career
 from laborllm.models.networks.sequence_training import (
     Network,
     Shard,
+    hidden_states,
     last_log_probabilities,
     learn,
     log_probabilities,
 )
-from laborllm.models.networks.sequences import LEVELS, Sequences
+from laborllm.models.networks.sequences import LEVELS, LinearHead, Sequences
 from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
 from laborllm.models.training_state import HELD_OUT, History, full_disk_as_oserror
 from laborllm.survey.careers import KEYS, Careers
@@ -120,6 +121,19 @@ class SequenceModel:
             raise LaborLLMError(f"{self.settings.kind} is not fitted yet; call fit first")
         require_same_list(self.occupations, careers.occupations)
         return normalise(last_log_probabilities(self.network, sequences(careers, self.words)))[0]
+
+    def states(self, careers: Careers) -> np.ndarray | None:
+        """The hidden state from which each row is predicted, before its occupation is known.
+
+        Returns:
+            float32, shape (person_years, width); None for a network without a linear head. Raises as ``predict``.
+        """
+        if self.network is None or self.occupations is None:
+            raise LaborLLMError(f"{self.settings.kind} is not fitted yet; call fit first")
+        require_same_list(self.occupations, careers.occupations)
+        if not isinstance(self.network, LinearHead):
+            return None
+        return hidden_states(self.network, sequences(careers, self.words))
 
     def reader(self, careers: Careers, observed: np.ndarray) -> CareerReader | None:
         """Reads careers on row by row (``next_row.ReadsOn``); None for a network other than CAREER."""

@@ -121,6 +121,18 @@ def last_log_probabilities(network: Network, careers: Sequences) -> np.ndarray:
     return answer
 
 
+@torch.inference_mode()
+def hidden_states(network: LinearHead, careers: Sequences) -> np.ndarray:
+    """What the head reads in every row, float32, shape (person_years, width)."""
+    network.eval()
+    answer = np.empty((len(careers.occupation), network.output.in_features), dtype=np.float32)
+    by_length = np.argsort(careers.lengths, kind="stable")
+    for people in _groups(by_length, careers, ROWS_PER_PASS):
+        packed, row = careers.pack(people, network.device)
+        answer[row] = network.states(packed).float().cpu().numpy()
+    return answer
+
+
 def from_outputs(network: Network, outputs: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
     """Log-probabilities of some rows, float32, shape (rows, occupations)."""
     if not network.published:
