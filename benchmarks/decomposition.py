@@ -16,13 +16,11 @@ import platform
 import time
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 import torch
 
-from laborllm.analysis.gap import AdjustedGap, Nuisances, adjusted_gap
-from laborllm.analysis.gap_learning import decompose
 from laborllm.analysis.gap_settings import NAMES, GapNetworkSettings, GapSettings
-from laborllm.analysis.semi_simulated import GapTruth, gap_truth
+from laborllm.analysis.semi_simulated import KNOWN, gap_truth, replicate
 from laborllm.survey.simulated.simulate import simulate
 from laborllm.survey.simulated.world import SimulatedSettings
 
@@ -39,38 +37,34 @@ NETWORK = GapNetworkSettings(
 CAREERS = SimulatedSettings(people=30_000, occupations=30, first_year=1979, last_year=1994)
 
 
-def replication(truth: GapTruth, people: int, seed: int) -> dict[str, AdjustedGap]:
-    """The estimates of one draw of people."""
-    sample, who = truth.draw(people, np.random.default_rng(seed))
-    known = Nuisances(truth.second[who], truth.propensity[who])
-    found = {"known": adjusted_gap(sample.outcome, sample.first, known, sample.person)}
-    return found | decompose(sample, GapSettings(seed=seed, network=NETWORK))
-
-
-def table(found: list[dict[str, AdjustedGap]], truth: float) -> list[dict[str, float | str]]:
+def table(found: pl.DataFrame, truth: float) -> list[dict[str, float | str]]:
     """One line an objective."""
     lines: list[dict[str, float | str]] = []
-    count = len(found)
-    for name in found[0]:
-        estimates = np.array([each[name].unexplained for each in found])
-        errors = np.array([each[name].unexplained_error for each in found])
-        covered = np.array(
-            [low <= truth <= high for low, high in (each[name].interval("unexplained") for each in found)]
-        )
-        deviation = float(estimates.std(ddof=1))
+    for method, of in found.group_by("method", maintain_order=True):
+        estimates, covered = of["estimate"].to_numpy(), float(of["covered"].mean())
+        deviation = float(estimates.std(ddof=1)) if len(estimates) > 1 else float("nan")
         lines.append(
             {
-                "method": {"known": "Both nuisances known", **NAMES}[name],
+                "method": {KNOWN: "Both nuisances known", **NAMES}[method[0]],
                 "bias": float(estimates.mean() - truth),
-                "bias_error": deviation / count**0.5,
+                "bias_error": deviation / len(estimates) ** 0.5,
                 "deviation": deviation,
-                "std_error": float(errors.mean()),
-                "coverage": float(covered.mean()),
-                "coverage_error": float((covered.mean() * (1 - covered.mean()) / count) ** 0.5),
-                "trimmed": float(np.mean([each[name].trimmed for each in found])),
+                "std_error": float(of["std_error"].mean()),
+                "coverage": covered,
+                "coverage_error": (covered * (1 - covered) / len(estimates)) ** 0.5,
+                "trimmed": float(of["trimmed"].mean()),
             }
         )
     return lines
+
+
+def show(lines: list[dict[str, float | str]]) -> None:
+    for line in lines:
+        print(
+            f"{line['method']:26s} bias {line['bias']:+.4f} ({line['bias_error']:.4f})  sd {line['deviation']:.4f}  "
+            f"mean s.e. {line['std_error']:.4f}  coverage {line['coverage']:.3f} ({line['coverage_error']:.3f})",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -84,19 +78,14 @@ def main() -> None:
     truth = gap_truth(simulate(CAREERS))
     print(f"truth: gap {truth.gap:+.3f}, among equals {truth.tau:+.3f}; {given.people} people a replication")
     start = time.process_time()
-    found = []
-    for number in range(given.replications):
-        found.append(replication(truth, given.people, given.seed + number))
-        if (number + 1) % 25 == 0 or number + 1 == given.replications:
-            seconds = time.process_time() - start
-            print(f"\n{number + 1} replications, {seconds / 60:.1f} CPU minutes", flush=True)
-            for line in table(found, truth.tau):
-                print(
-                    f"{line['method']:26s} bias {line['bias']:+.4f} ({line['bias_error']:.4f})  "
-                    f"sd {line['deviation']:.4f}  mean s.e. {line['std_error']:.4f}  "
-                    f"coverage {line['coverage']:.3f} ({line['coverage_error']:.3f})",
-                    flush=True,
-                )
+    found = pl.DataFrame()
+    for first in range(0, given.replications, 25):
+        seeds = range(given.seed + first, given.seed + min(first + 25, given.replications))
+        some = replicate(truth, GapSettings(folds=2, network=NETWORK), people=given.people, seeds=seeds)
+        found = some if found.is_empty() else pl.concat([found, some])
+        seconds = time.process_time() - start
+        print(f"\n{first + len(seeds)} replications, {seconds / 60:.1f} CPU minutes", flush=True)
+        show(table(found, truth.tau))
     if given.json:
         result = {
             "truth": truth.tau,

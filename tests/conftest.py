@@ -25,6 +25,14 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_fonts() -> None:
+    """Fonts of PDF figures are not cut to their letters, which takes half of the time of a report."""
+    from laborllm.report.drawing import STYLE
+
+    STYLE["pdf.fonttype"] = 3
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

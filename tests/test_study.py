@@ -32,6 +32,10 @@ kind = "transition"
 [models.oracle]
 kind = "oracle"
 
+[report]
+workers = 0
+model_pages = false
+
 [evaluation]
 by = ["gender"]
 bootstrap = 50
@@ -50,6 +54,7 @@ training = { epochs = 4, batch = 8 }
 
 CELL = ["task", "metric", "subset", "group"]
 SPREAD = ["std_error", "ci_low", "ci_high", "person_years", "people"]
+BAND = ["band_low", "band_high"]
 
 
 @pytest.fixture
@@ -78,8 +83,8 @@ def test_the_run_folder_is_as_promised(study_file: Path, tmp_path: Path) -> None
         assert columns == ["person", "year", "occupation", *careers.occupations.codes]
         read = Probabilities.read(out / "probabilities" / f"{name}.parquet")
         assert read.rows.equals(test.table.select("person", "year", "occupation"))
-    assert pl.read_csv(out / "evaluation.csv").columns == ["model", *CELL, "estimate", *SPREAD]
-    assert pl.read_csv(out / "comparisons.csv").columns == ["model_a", "model_b", *CELL, "difference", *SPREAD]
+    assert pl.read_csv(out / "evaluation.csv").columns == ["model", *CELL, "estimate", *SPREAD, "std_error_delta", *BAND]
+    assert pl.read_csv(out / "comparisons.csv").columns == ["model_a", "model_b", *CELL, "difference", *SPREAD, *BAND]
     record = json.loads((out / "record.json").read_text())
     assert {"laborllm", "packages", "hardware", "inputs", "rows", "split", "stages", "models"} <= set(record)
     assert not list(out.rglob("*.tmp"))

@@ -151,5 +151,12 @@ def gap(
     content, folder = read_study(study), out or run_folder(study)
     command = f"laborllm gap {study} --out {folder}"
     with stage_bars() as progress:
-        page = study_gap(content, content.gap, folder, command=command, progress=progress)
+        page = study_gap(
+            content,
+            content.gap,
+            folder,
+            command=command,
+            schooling=content.wages.schooling,
+            progress=progress,
+        )
     console.print(f"The decomposition: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -6,12 +6,13 @@ import numpy as np
 import polars as pl
 
 from laborllm.analysis.counterfactuals import DIFFERENCES, MEANING, Pair, contrast, notes_of
-from laborllm.analysis.simulated_careers import draw_occupations, summarise
+from laborllm.analysis.simulated_careers import summarise
 from laborllm.analysis.simulation_settings import SimulateSettings
 from laborllm.analysis.workers import Workers, beyond_training, factual_and_other, workers_to_simulate
 from laborllm.errors import LaborLLMError
 from laborllm.files import file_hash, sole_writer, whole_file
 from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.path_draws import draw_occupations
 from laborllm.models.probabilities import Model
 from laborllm.record import Meter, Record, Stage, earlier_record
 from laborllm.report.simulation import write_simulation_page
@@ -116,7 +117,8 @@ class _Simulation:
         meter = Meter()
         found = draw_occupations(
             self._fitted(name),
-            workers,
+            workers.careers,
+            workers.drawn,
             paths=self.settings.paths,
             seed=self.settings.seed,
             progress=lambda done, total: self.progress(stage, done, total),

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from laborllm.analysis.gap_settings import GapSettings
-from laborllm.analysis.wage_terms import WageRows, WageSettings, wage_rows
+from laborllm.analysis.wage_terms import SCHOOLING, WageRows, WageSettings, wage_rows
 from laborllm.analysis.wages import wage_equations
 from laborllm.evaluation.uncertainty import draw_weights
 from laborllm.files import file_hash, sole_writer, whole_file
@@ -61,7 +61,7 @@ def study_wages(
         evaluation = study.evaluation
         people = len(np.unique(rows.person[rows.part("test")]))
         draws = draw_weights(people, evaluation.bootstrap, np.random.default_rng(evaluation.seed))
-        findings = wage_equations(rows, found, settings, draws, evaluation.confidence)
+        findings = wage_equations(rows, found, settings=settings, draws=draws, confidence=evaluation.confidence)
         frames = {"wages": findings.table, "coefficients": findings.coefficients}
         record = _record(study, rows, command)
         _write(out / "wages", frames, record)
@@ -75,6 +75,7 @@ def study_gap(
     out: Path,
     *,
     command: str,
+    schooling: Mapping[str, float] = SCHOOLING,
     progress: Progress = lambda stage, done, total: None,
 ) -> Path:
     """Decompose a gap in wages between two groups of a study's people and write OUT/gap.
@@ -90,6 +91,7 @@ def study_gap(
         settings: its section [gap].
         out: the run folder.
         command: the command line, for the record.
+        schooling: years of schooling of each level of education.
         progress: called with (stage, done, total).
 
     Returns:
@@ -105,8 +107,10 @@ def study_gap(
     run_study(study, out, command=command, progress=progress)
     with sole_writer(out / "gap"):
         careers = Careers.read(out / "careers.parquet")
-        rows = wage_rows(careers, study.wages.schooling)
-        found = _blind_representations(study, names, careers, rows, settings, out, progress)
+        rows = wage_rows(careers, schooling)
+        found = _blind_representations(
+            study, names, careers=careers, rows=rows, settings=settings, out=out, progress=progress
+        )
         findings = gap_findings(
             rows,
             found,
@@ -124,6 +128,7 @@ def study_gap(
 def _blind_representations(
     study: Study,
     names: Sequence[str],
+    *,
     careers: Careers,
     rows: WageRows,
     settings: GapSettings,

@@ -6,13 +6,13 @@ import pytest
 
 from laborllm.analysis.career_sums import ALL
 from laborllm.analysis.counterfactuals import DIFFERENCES, MEANING, Pair, contrast, notes_of
-from laborllm.analysis.simulated_careers import draw_occupations
 from laborllm.analysis.simulation_settings import SimulateSettings
 from laborllm.analysis.workers import factual_and_other
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionFrequencies
 from laborllm.models.oracle import Oracle
+from laborllm.models.path_draws import draw_occupations
 from laborllm.models.probabilities import Model
 from laborllm.models.regression.logit import MultinomialLogit
 from laborllm.models.regression.logit_settings import LogitSettings
@@ -49,7 +49,7 @@ def pair_of(name: str, careers: Careers) -> Pair:
 
 
 def found(model: Model, pair: Pair, paths: int = 20) -> pl.DataFrame:
-    factual, other = (draw_occupations(model, each, paths=paths, seed=1) for each in (pair.factual, pair.other))
+    factual, other = (draw_occupations(model, each.careers, each.drawn, paths=paths, seed=1) for each in (pair.factual, pair.other))
     return contrast("model", pair, factual, other, SETTINGS)
 
 
@@ -180,7 +180,7 @@ def test_the_error_of_paths_is_that_of_drawing_again(population: Careers) -> Non
     model = Oracle(SURVEY)
     values, told = [], []
     for seed in range(20):
-        drawn = [draw_occupations(model, each, paths=4, seed=seed) for each in (pair.factual, pair.other)]
+        drawn = [draw_occupations(model, each.careers, each.drawn, paths=4, seed=seed) for each in (pair.factual, pair.other)]
         table = contrast("model", pair, *drawn, EvaluationSettings(by=(), bootstrap=0))
         row = table.filter(summary="moves", years_since=ALL).row(0, named=True)
         values.append(row["difference"])

@@ -5,13 +5,14 @@ import polars as pl
 import pytest
 
 from laborllm.analysis.career_sums import ALL, CareerSums, by_age, person_sums
-from laborllm.analysis.simulated_careers import draw_occupations, summarise
+from laborllm.analysis.simulated_careers import summarise
 from laborllm.analysis.simulation_settings import SimulateSettings
 from laborllm.analysis.workers import Workers, workers_to_simulate
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.models.baselines import TransitionFrequencies
 from laborllm.models.oracle import Oracle
+from laborllm.models.path_draws import draw_occupations
 from laborllm.models.paths import draw_paths
 from laborllm.survey.careers import Careers
 from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
@@ -32,7 +33,7 @@ def workers(population: Careers) -> Workers:
 
 @pytest.fixture(scope="module")
 def drawn(workers: Workers) -> np.ndarray:
-    return draw_occupations(Oracle(SURVEY), workers, paths=20, seed=1)
+    return draw_occupations(Oracle(SURVEY), workers.careers, workers.drawn, paths=20, seed=1)
 
 
 def test_the_truth_is_not_told_from_the_survey(workers: Workers, drawn: np.ndarray) -> None:
@@ -72,7 +73,7 @@ def test_a_model_that_forgets_is_found_out(workers: Workers, population: Careers
     """First-order frequencies know no duration, no return and no types: moves, jobs held and spells are off."""
     model = TransitionFrequencies()
     model.fit(population, population)
-    occupation = draw_occupations(model, workers, paths=20, seed=1)
+    occupation = draw_occupations(model, workers.careers, workers.drawn, paths=20, seed=1)
     found = summarise({"transition": occupation}, workers, EvaluationSettings(by=(), bootstrap=300)).table
     flagged = found.filter(flagged=1)
     assert {"occupations_held", "spell_length"} <= set(flagged["summary"])
@@ -108,13 +109,13 @@ def test_draws_do_not_depend_on_who_else_is_drawn(
 ) -> None:
     whole = draw_paths(Oracle(SURVEY), workers.careers, workers.drawn, paths=20, seed=1)
     assert np.array_equal(whole.occupation, drawn)
-    monkeypatch.setattr("laborllm.analysis.simulated_careers.PEOPLE_AT_A_TIME", 97)
-    assert np.array_equal(draw_occupations(Oracle(SURVEY), workers, paths=20, seed=1), drawn)
+    monkeypatch.setattr("laborllm.models.path_draws.PEOPLE_AT_A_TIME", 97)
+    assert np.array_equal(draw_occupations(Oracle(SURVEY), workers.careers, workers.drawn, paths=20, seed=1), drawn)
 
 
 def test_without_rows_of_the_survey_or_bootstrap_nothing_is_compared(population: Careers) -> None:
     workers = workers_to_simulate(population, SimulateSettings(start="last", years=4), population)
-    occupation = draw_occupations(Oracle(SURVEY), workers, paths=3, seed=1)
+    occupation = draw_occupations(Oracle(SURVEY), workers.careers, workers.drawn, paths=3, seed=1)
     found = summarise({"truth": occupation}, workers, EvaluationSettings(by=(), bootstrap=0))
     empty = ("observed", "observed_ci_low", "difference", "p_adjusted", "flagged", "simulated_std_error")
     assert all(found.table[name].null_count() == found.table.height for name in empty)

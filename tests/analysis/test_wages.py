@@ -43,7 +43,7 @@ def draws_of(wages: WageRows) -> np.ndarray:
 def test_mincer_agrees_with_statsmodels(careers: Careers) -> None:
     """Every coefficient and clustered standard error of a formula that names the same regressors."""
     wages = planted(careers, np.zeros(len(careers)), 0.0)
-    found = wage_equations(wages, {}, WageSettings(), draws_of(wages), 0.95)
+    found = wage_equations(wages, {}, settings=WageSettings(), draws=draws_of(wages), confidence=0.95)
     train = wages.part("train")
     frame = wages.careers.table[wages.rows].filter(train).to_pandas()
     frame["y"], frame["x"] = wages.log_wage[train], wages.experience[train]
@@ -66,7 +66,7 @@ def test_r_squared_and_its_interval_are_those_of_brute_force(careers: Careers) -
     """Every draw as a sample in which people stand as often as they were drawn."""
     wages = planted(careers, np.zeros(len(careers)), 0.0)
     draws = draws_of(wages)
-    found = wage_equations(wages, {}, WageSettings(), draws, 0.95)
+    found = wage_equations(wages, {}, settings=WageSettings(), draws=draws, confidence=0.95)
     train, test = wages.part("train"), wages.part("test")
     person = np.unique(wages.person[test], return_inverse=True)[1]
     values = []
@@ -87,12 +87,12 @@ def test_r_squared_and_its_interval_are_those_of_brute_force(careers: Careers) -
 
 
 def test_what_is_planted_is_gained_and_nothing_else(careers: Careers) -> None:
-    """A determinant of variance 1 and 0.3 log points adds its share of the variance to R-squared; noise adds nothing."""
+    """A determinant of variance 1, 0.3 log points a unit, adds its share of the variance; noise nothing."""
     hidden = np.random.default_rng(4).normal(size=(len(careers), 6))
     wages = planted(careers, hidden[:, 0], 0.3)
     noise = np.random.default_rng(5).normal(size=hidden.shape)
     representations = {"true": hidden[wages.rows], "noise": noise[wages.rows]}
-    found = wage_equations(wages, representations, WageSettings(), draws_of(wages), 0.95)
+    found = wage_equations(wages, representations, settings=WageSettings(), draws=draws_of(wages), confidence=0.95)
     gain = {row["specification"]: row for row in found.table.iter_rows(named=True)}
     test = wages.part("test")
     share = 0.09 / (wages.log_wage[test] - wages.log_wage[wages.part("train")].mean()).var()
@@ -109,13 +109,13 @@ def test_ridge_is_that_of_the_normal_equations(careers: Careers) -> None:
     wages = planted(careers, hidden[:, 0], 0.3)
     train = wages.part("train")
     base, others = mincer_columns(wages).varying(train).values, hidden[wages.rows]
-    ridge = fit_ridge(wages, base, others, [50.0])
+    ridge = fit_ridge(wages, base, others=others, penalties=[50.0])
     standard = (others - others[train].mean(axis=0)) / others[train].std(axis=0)
     both = np.hstack([base, standard])
     penalty = np.diag(np.repeat([0.0, 50.0], [base.shape[1], 5]))
     direct = np.linalg.solve(both[train].T @ both[train] + penalty, both[train].T @ wages.log_wage[train])
     np.testing.assert_allclose(ridge.predict(base, others), both @ direct, rtol=1e-8)
-    free = fit_ridge(wages, base, others, [0.0])
+    free = fit_ridge(wages, base, others=others, penalties=[0.0])
     np.testing.assert_allclose(
         free.predict(base, others)[train], OLS(wages.log_wage[train], both[train]).fit().fittedvalues, rtol=1e-8
     )
@@ -156,10 +156,16 @@ def test_what_stands_in_the_way_is_said(careers: Careers) -> None:
     everybody = wages.careers.table.with_columns(split=wages.careers.table["split"].replace("validation", "train"))
     with pytest.raises(LaborLLMError, match="no person of the part 'validation' has a wage"):
         alone = wage_rows(replace(wages.careers, table=everybody), SCHOOLING)
-        wage_equations(alone, {}, WageSettings(), draws_of(wages), 0.95)
+        wage_equations(alone, {}, settings=WageSettings(), draws=draws_of(wages), confidence=0.95)
 
 
 def test_r_squared_by_hand() -> None:
     """Two people, one row each, all draws the sample itself."""
-    table = r_squared_table({"a": np.array([1.0, 0.0])}, np.array([2.0, 1.0]), np.array([5, 9]), np.ones((2, 3)), 0.95)
+    table = r_squared_table(
+        {"a": np.array([1.0, 0.0])},
+        np.array([2.0, 1.0]),
+        person=np.array([5, 9]),
+        draws=np.ones((2, 3)),
+        confidence=0.95,
+    )
     assert table["r_squared"][0] == pytest.approx(1 - 1 / 5)

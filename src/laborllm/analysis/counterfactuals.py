@@ -124,5 +124,3 @@ def notes_of(pair: Pair) -> tuple[str, ...]:
     if people < MIN_PEOPLE:
         notes.append(f"counterfactual {pair.name}: fewer than {MIN_PEOPLE} people, so nothing is told of them")
     return (*notes, f"counterfactual {pair.name}: {MEANING}")
-
-

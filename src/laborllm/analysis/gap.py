@@ -68,8 +68,8 @@ def adjusted_gap(
     outcome: np.ndarray,
     first: np.ndarray,
     nuisances: Nuisances,
-    person: np.ndarray,
     *,
+    person: np.ndarray,
     weights: np.ndarray | None = None,
     trim: float = 0.01,
 ) -> AdjustedGap:
@@ -134,7 +134,7 @@ def folds_of_people(person: np.ndarray, folds: int, rng: np.random.Generator) ->
 
     Examples:
         >>> folds_of_people(np.array([7, 7, 9, 9]), 2, np.random.default_rng(0)).tolist()
-        [1, 1, 0, 0]
+        [0, 0, 1, 1]
     """
     names, place = np.unique(person, return_inverse=True)
     part = np.arange(len(names)) % folds

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from laborllm.errors import LaborLLMError
 
 HELD_OUT = 5
 """One of so many people of those that are learned from chooses the weights."""
-Inputs = np.ndarray | sparse.csr_array
+Inputs: TypeAlias = Any
+"""A dense or a sparse (``scipy.sparse.csr_array``) matrix."""
 FEWEST = 20
 """People of each group, at least, in what is learned from."""
 
@@ -59,7 +61,7 @@ def decompose(
     """
     return {
         objective: adjusted_gap(
-            sample.outcome, sample.first, found, sample.person, weights=sample.weights, trim=settings.trim
+            sample.outcome, sample.first, found, person=sample.person, weights=sample.weights, trim=settings.trim
         )
         for objective, found in cross_fitted(sample, settings, progress).items()
     }
@@ -90,12 +92,19 @@ def cross_fitted(
 
 @dataclass(frozen=True)
 class _Learned:
-    """A network that has learned, and the scale of the outcome."""
+    """A network that has learned, and the scale of the outcome.
+
+    Attributes:
+        shift, slope: what the logit of the group is to be taken for; a network that has learned too well is too sure of
+            the group, and odds are what the second group is weighted by.
+    """
 
     network: GapNetwork
     objective: Objective
     mean: float
     deviation: float
+    shift: float = 0.0
+    slope: float = 1.0
 
     @torch.inference_mode()
     def ask(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +116,7 @@ class _Learned:
     def _ask(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         state = self.network.represent(inputs)  # (rows, width)
         second, difference = self.network.outcome(state).unbind(1)  # (rows,)
-        propensity = self.network.group(state)[:, 0].sigmoid()
+        propensity = (self.shift + self.slope * self.network.group(state)[:, 0]).sigmoid()
         if self.objective == "residual":
             second = second - propensity * difference  # E[Y | H] less what the first group's share adds
         return second.double().numpy(), propensity.double().numpy()
@@ -154,7 +163,18 @@ class _Learning:
                 f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate"
             )
         network.load_state_dict(kept)
-        return _Learned(network, objective, self.mean, self.deviation)
+        return _Learned(network, objective, self.mean, self.deviation, *self._calibration(network))
+
+    @torch.inference_mode()
+    def _calibration(self, network: GapNetwork) -> tuple[float, float]:
+        """Intercept and slope of a logit of the group on the network's own, among the held-out people (Platt 1999)."""
+        pieces = [self._batch(some) for some in _pieces(self.validation, 8192)]
+        logit = np.concatenate([network.group(network.represent(each.inputs)).numpy() for each in pieces])  # (rows, 1)
+        first, weights = (torch.cat([getattr(each, name) for each in pieces]).numpy() for name in ("first", "weights"))
+        if first.min() == first.max():
+            return 0.0, 1.0
+        fit = LogisticRegression().fit(logit, first, sample_weight=weights)
+        return float(fit.intercept_[0]), float(fit.coef_[0, 0])
 
     @torch.inference_mode()
     def _held_out(self, network: GapNetwork, objective: Objective) -> float:

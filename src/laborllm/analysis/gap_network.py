@@ -81,22 +81,21 @@ def joint(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> to
 
 
 def projection(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> torch.Tensor:
-    """Squared error of Y plus the squared covariance of what the outcome and the group leave over.
+    """Squared error of Y plus the squared covariance of what is left of Y with what the whole history tells of G.
 
-    Left over of Y is Y - E[Y | G, lambda]; of G what a reference that reads the whole history knows beyond lambda,
-    e(H) - P(G=1 | lambda). Their covariance within groups is what tau lacks for it: omitted-variable bias is a product
-    of two omissions (Chernozhukov, Cinelli, Newey, Sharma & Syrgkanis, "Long story short", 2022). It is divided by the
-    standard deviation of the latter, so that its square is the squared error which a regression on it would remove.
+    Left of Y is Y - E[Y | G, lambda]; what the history tells is e(H), of a reference model that reads all of it. The
+    bias of tau is the covariance of two omissions, of lambda for Y and of lambda for G (Chernozhukov, Cinelli, Newey,
+    Sharma & Syrgkanis, "Long story short", 2022); so what is left of Y is made orthogonal to e(H) within groups.
+    Divided by the standard deviation of e(H), its square is the squared error that a regression on e(H) would remove.
     """
     state = network.represent(batch.inputs)  # (rows, width)
     second, difference = network.outcome(state).unbind(1)  # (rows,)
     logit = _logit(network, state.detach())  # (rows,)
     left = batch.outcome - second - batch.first * difference
-    missed = batch.reference - logit.detach().sigmoid()
-    missed = missed - _group_means(missed, batch)  # else moving a group's mean outcome would do
-    covariance = _mean(left * missed, batch)
-    penalty = covariance**2 / _mean(missed**2, batch).clamp(min=1e-6)
-    return _mean(left**2, batch) + settings.projection_weight * penalty + settings.group_weight * _entropy(logit, batch)
+    told = batch.reference - _group_means(batch.reference, batch)  # else moving a group's mean outcome would do
+    penalty = _mean(left * told, batch) ** 2 / _mean(told**2, batch).clamp(min=1e-6)
+    own = _mean(left**2, batch) + settings.group_weight * _entropy(logit, batch)
+    return own + settings.projection_weight * penalty
 
 
 def residual(network: GapNetwork, batch: Batch, settings: GapNetworkSettings) -> torch.Tensor:

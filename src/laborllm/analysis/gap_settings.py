@@ -35,12 +35,12 @@ class GapNetworkSettings(Settings):
 
     width: int = Field(default=16, ge=1)
     hidden: int = Field(default=32, ge=1)
-    updates: int = Field(default=400, ge=1)
+    updates: int = Field(default=200, ge=1)
     learning_rate: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     rows_per_batch: int = Field(default=2048, ge=2)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     evaluations: int = Field(default=20, ge=1)
-    group_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    group_weight: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     projection_weight: float = Field(default=5.0, gt=0, allow_inf_nan=False)
 
 
@@ -64,7 +64,7 @@ class GapSettings(Settings):
     of: tuple[str, str] = ("female", "male")
     objectives: tuple[Objective, ...] = Field(default=OBJECTIVES, min_length=1)
     models: tuple[str, ...] = ()
-    folds: int = Field(default=2, ge=2)
+    folds: int = Field(default=5, ge=2)
     bootstrap: int = Field(default=200, ge=2)
     trim: float = Field(default=0.01, gt=0, lt=0.5)
     seed: int = Field(default=1, ge=0)

@@ -76,7 +76,7 @@ def gap_findings(
     for name, columns in (("Mincer", classic), ("history", classic.beside(history))):
         columns = usable(columns.rows(kept), first)
         found = oaxaca_blinder(outcome, columns.values, first, names=columns.names, cluster=person)
-        parts = oaxaca_draws(outcome, columns.values, first, person, draws)
+        parts = oaxaca_draws(outcome, columns.values, first, person=person, draws=draws)
         frames.append(_linear(LINEAR[name], found, parts, confidence))
         terms.append(found.terms.select(pl.lit(LINEAR[name]).alias("method"), pl.all()))
     inputs = gap_inputs(wages, classic, representations, components)[np.flatnonzero(kept)]
@@ -126,7 +126,7 @@ def _scaled(values: np.ndarray) -> np.ndarray:
 
 
 def oaxaca_draws(
-    outcome: np.ndarray, regressors: np.ndarray, first: np.ndarray, person: np.ndarray, draws: np.ndarray
+    outcome: np.ndarray, regressors: np.ndarray, first: np.ndarray, *, person: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
     """The pooled decomposition in every draw of people.
 

@@ -1,11 +1,14 @@
 """Made-up wages and groups over given careers: what estimators of wages and gaps must find is known."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.gap_learning import GapSample
+from laborllm.analysis.gap import Nuisances, adjusted_gap
+from laborllm.analysis.gap_learning import GapSample, decompose
+from laborllm.analysis.gap_settings import GapSettings
 from laborllm.analysis.history_features import group_names, occupation_shares
 from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Careers
@@ -83,6 +86,46 @@ def gap_truth(
         propensity=1 / (1 + np.exp(-group * z)),
         noise=noise,
     )
+
+
+KNOWN = "known"
+"""The estimator that is told both nuisances."""
+
+
+def replicate(
+    truth: GapTruth,
+    settings: GapSettings,
+    *,
+    people: int,
+    seeds: Sequence[int],
+    confidence: float = 0.95,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pl.DataFrame:
+    """Draw people, groups and outcomes anew for every seed and estimate the gap by every objective, on the same folds.
+
+    Args:
+        truth: what is to be found.
+        settings: objectives, folds, network; the seed is that of the replication.
+        people: drawn in each.
+        seeds: one a replication.
+        confidence: of the intervals.
+        progress: called with (replications done, all of them).
+
+    Returns:
+        seed, method (an objective or ``KNOWN``), estimate, std_error, covered, trimmed.
+    """
+    found = []
+    for done, seed in enumerate(seeds, start=1):
+        sample, who = truth.draw(people, np.random.default_rng(seed))
+        known = Nuisances(truth.second[who], truth.propensity[who])
+        told = adjusted_gap(sample.outcome, sample.first, known, person=sample.person)
+        estimated = decompose(sample, settings.model_copy(update={"seed": seed}))
+        for method, gap in ((KNOWN, told), *estimated.items()):
+            low, high = gap.interval("unexplained", confidence)
+            numbers = gap.unexplained, gap.unexplained_error, low <= truth.tau <= high, gap.trimmed
+            found.append((seed, method, *numbers))
+        progress(done, len(seeds))
+    return pl.DataFrame(found, schema=["seed", "method", "estimate", "std_error", "covered", "trimmed"], orient="row")
 
 
 def _standard(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Careers that a model draws, set beside the survey's own: the same people, the same rows, the same counting."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,7 @@ from laborllm.evaluation.uncertainty import (
     ratio,
     weighted_sums,
 )
-from laborllm.models.paths import draw_paths
-from laborllm.models.probabilities import Model
 
-PEOPLE_AT_A_TIME = 1000
-"""People whose paths are drawn at once: each row of theirs takes the whole list's probabilities meanwhile."""
 SUMMARIES: Schema = {
     **dict.fromkeys(("model", "group", "summary", "what", "when", "unit"), pl.String),
     **dict.fromkeys(
@@ -76,40 +72,6 @@ class Groups:
     member: np.ndarray
 
 
-def draw_occupations(
-    model: Model,
-    workers: Workers,
-    *,
-    paths: int,
-    seed: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> np.ndarray:
-    """Draw the occupations of the rows to come; a person's do not depend on who else is drawn.
-
-    Args:
-        model: fitted.
-        workers: whose careers, from where on.
-        paths: for each person.
-        seed: of the draws: the same person, year, path and seed meet the same luck under every model and
-            counterfactual.
-        progress: called with (people done, all people).
-
-    Returns:
-        Positions in the closed list, int16, shape (drawn_rows, paths).
-
-    Raises:
-        LaborLLMError: as ``draw_paths``.
-    """
-    careers, found = workers.careers, []
-    for first in range(0, careers.people, PEOPLE_AT_A_TIME):
-        last = min(first + PEOPLE_AT_A_TIME, careers.people)
-        rows = slice(int(careers.starts[first]), int(careers.starts[last]))
-        some = type(careers)(careers.table[rows], careers.occupations)
-        found.append(draw_paths(model, some, workers.drawn[rows], paths=paths, seed=seed).occupation)
-        progress(last, careers.people)
-    return np.concatenate(found)
-
-
 def summarise(
     drawn: Mapping[str, np.ndarray], workers: Workers, settings: EvaluationSettings | None = None
 ) -> Summaries:
@@ -120,7 +82,7 @@ def summarise(
     any flag at all would be at most 1 - confidence.
 
     Args:
-        drawn: model name -> occupations as ``draw_occupations`` gives them, shape (drawn_rows, paths).
+        drawn: model name -> occupations as ``models.path_draws`` draws them, shape (drawn_rows, paths).
         workers: whose careers they are.
         settings: groups, replicates, confidence and seed.
 

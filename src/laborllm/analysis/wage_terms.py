@@ -1,5 +1,6 @@
 """The wage equation of Mincer (1974): which rows it can be run on, and its regressors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +68,7 @@ class WageRows:
         return (self.careers.table["split"][self.rows] == name).to_numpy()
 
 
-def wage_rows(careers: Careers, schooling: dict[str, float]) -> WageRows:
+def wage_rows(careers: Careers, schooling: Mapping[str, float]) -> WageRows:
     """Person-years with a job, a positive wage, a known education and year of birth; others are left out and counted.
 
     Raises:

@@ -50,6 +50,7 @@ class WageFindings:
 def wage_equations(
     wages: WageRows,
     representations: Mapping[str, np.ndarray],
+    *,
     settings: WageSettings,
     draws: np.ndarray,
     confidence: float,
@@ -74,14 +75,18 @@ def wage_equations(
     base, small = mincer_columns(wages).varying(train), history_columns(wages.careers).rows(wages.rows).varying(train)
     fits = {MINCER: _small(wages, base), HISTORY: _small(wages, base.beside(small).independent(train))}
     predicted = {name: columns.values[test] @ fit.coefficients for name, (columns, fit) in fits.items()}
-    about = {name: (len(fit.names) - 1, None) for name, (_, fit) in fits.items()}
+    about: dict[str, tuple[int, float | None]] = {name: (len(fit.names) - 1, None) for name, (_, fit) in fits.items()}
     for one in _specifications(wages, representations, settings.components):
-        ridge = fit_ridge(wages, base.values, one.penalised, settings.penalties)
+        ridge = fit_ridge(wages, base.values, others=one.penalised, penalties=settings.penalties)
         predicted[one.name] = ridge.predict(base.values[test], one.penalised[test])
         about[one.name] = base.values.shape[1] - 1 + one.penalised.shape[1], ridge.penalty
     residuals = {name: wages.log_wage[test] - each for name, each in predicted.items()}
     table = r_squared_table(
-        residuals, wages.log_wage[test] - wages.log_wage[train].mean(), wages.person[test], draws, confidence
+        residuals,
+        wages.log_wage[test] - wages.log_wage[train].mean(),
+        person=wages.person[test],
+        draws=draws,
+        confidence=confidence,
     )
     facts = pl.DataFrame(
         {"regressors": [each[0] for each in about.values()], "penalty": [each[1] for each in about.values()]},
@@ -133,7 +138,7 @@ class Ridge:
         return base @ self.classic + ((others - self.mean) * self.scale) @ self.coefficients
 
 
-def fit_ridge(wages: WageRows, base: np.ndarray, others: np.ndarray, penalties: Sequence[float]) -> Ridge:
+def fit_ridge(wages: WageRows, base: np.ndarray, *, others: np.ndarray, penalties: Sequence[float]) -> Ridge:
     """Minimise the squared error plus penalty times the squared coefficients of standardised regressors.
 
     The classic regressors are not penalised: under a large enough penalty nothing but their equation is left. What they
@@ -169,6 +174,7 @@ def fit_ridge(wages: WageRows, base: np.ndarray, others: np.ndarray, penalties: 
 def r_squared_table(
     residuals: Mapping[str, np.ndarray],
     around_mean: np.ndarray,
+    *,
     person: np.ndarray,
     draws: np.ndarray,
     confidence: float,

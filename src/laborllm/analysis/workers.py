@@ -209,7 +209,9 @@ def _laid_off(test: Careers, settings: SimulateSettings, name: str, train: Caree
 def _some(workers: Workers, kept: pl.Series, name: str) -> Workers:
     """Whole people of the workers; ``kept`` tells row by row."""
     if not kept.any():
-        raise LaborLLMError(f"simulate.counterfactual.{name} concerns none of the test people; {_span(workers.careers)}")
+        raise LaborLLMError(
+            f"simulate.counterfactual.{name} concerns none of the test people; {_span(workers.careers)}"
+        )
     careers = replace(workers.careers, table=workers.careers.table.filter(kept))
     return replace(workers, careers=careers, drawn=workers.drawn[kept.to_numpy()])
 

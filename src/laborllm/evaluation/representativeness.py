@@ -114,6 +114,9 @@ def representativeness(
     """
     settings = settings or EvaluationSettings()
     require_something(predictions, careers)
+    if careers.people < MIN_PEOPLE:
+        note = f"representativeness: left out, {careers.people} test people are fewer than {MIN_PEOPLE}"
+        return Representativeness(pl.DataFrame(schema=GAPS), pl.DataFrame(schema=DISTANCES), (note,))
     sample, notes = _sample(careers, settings)
     gaps, distances = [pl.DataFrame(schema=GAPS)], [pl.DataFrame(schema=DISTANCES)]
     for model in predictions:

@@ -1,5 +1,6 @@
 """The next row's probabilities, and what a model may offer so that they come without those of all rows before."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,6 +60,25 @@ class ReadsOn(Protocol):
         Args:
             careers: rows observed and, behind them, rows to predict, whose occupations are not read.
             observed: how many rows of each person are observed, shape (people,).
+        """
+
+
+@runtime_checkable
+class DrawsLast(Protocol):
+    """A model that draws last rows at less cost than it gives their probabilities."""
+
+    def draw_last(
+        self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray:
+        """Occupations drawn from the probabilities of each person's last row.
+
+        Args:
+            careers: a history each, the row to draw last; its occupation is not read.
+            history: index of the person that each draw is of, ascending, shape (draws,).
+            generators: the randomness of each draw, shape (draws,).
+
+        Returns:
+            Positions in the closed list, shape (draws,).
         """
 
 

@@ -140,5 +140,5 @@ def _level(row: dict) -> Estimate:
 
 
 def _gain(row: dict) -> Estimate:
-    ends = (row[f"gain_{name}"] for name in ("std_error", "ci_low", "ci_high"))
-    return Estimate(row["gain"], *ends, row["rows"], row["people"])
+    error, low, high = (row[f"gain_{name}"] for name in ("std_error", "ci_low", "ci_high"))
+    return Estimate(row["gain"], error, low, high, row["rows"], row["people"])

@@ -170,10 +170,10 @@ def fits(drawn: np.ndarray, raw: np.ndarray) -> float:
     return float(stats.chisquare(counted, expected / expected.sum() * counted.sum()).pvalue)
 
 
-def follows(scorer: Scorer, case: Case, seed: int) -> None:
+def follows(scorer: Scorer, case: Case, seed: int, draws: int = DRAWS) -> None:
     """Draws of one line agree with its exact distribution."""
     raw = scorer.titles(case.resumes, case.tree, rows=1)[0].astype(float)
-    drawn = sample_titles(scorer, repeated(case, DRAWS), case.tree, generators(seed, DRAWS))
+    drawn = sample_titles(scorer, repeated(case, draws), case.tree, generators(seed, draws))
     assert fits(drawn, raw) > 1e-3
 
 
@@ -181,6 +181,11 @@ def follows(scorer: Scorer, case: Case, seed: int) -> None:
 @pytest.mark.parametrize("lead", [0.0, 6.0])
 def test_draws_follow_the_exact_distribution(family: str, lead: float, nine: Case) -> None:
     follows(Scorer(likely(level(random_model(family)), nine.sequences, lead)), nine, seed=1)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_draws_follow_the_exact_distribution(nine: Case) -> None:
+    follows(Scorer(likely(level(random_model("llama")), nine.sequences, 6.0)), nine, seed=1, draws=100_000)
 
 
 def test_draws_from_titles_of_many_lengths_follow_the_exact_distribution(rng: np.random.Generator) -> None:

@@ -25,6 +25,7 @@ from laborllm.models.language.pretraining import TextCorpus, read_corpus
 from laborllm.models.language.prompted_scorer import PromptedScorer, prompts_fingerprint
 from laborllm.models.language.prompts import PromptedResume, make_frame, prompt_careers
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
+from laborllm.models.language.title_draws import draw_titles
 from laborllm.models.language.windows import fit_context, last_lines, lines_without_oldest
 from laborllm.models.next_row import WHOLE_LIST
 from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
@@ -239,6 +240,18 @@ class LanguageModel:
         raw = self._scorer(resumes).titles(resumes, tree, rows=len(careers))
         return normalise(raw[careers.starts[1:] - 1])[0]
 
+    def draw_last(
+        self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray:
+        """Titles of each person's last row, drawn at random, as ``next_row.DrawsLast``; raises as ``predict_last``."""
+        if self.settings.probabilities != "full":
+            raise LaborLLMError(WHOLE_LIST)
+        resumes = last_lines(self._behind_prompts(careers), careers)
+        if self._drawing is None:
+            self._drawing = self._scorer(resumes)
+        self._drawing.check(resumes)
+        return draw_titles(self._drawing, resumes, TitleTree.of(self.resumes.sequences), history, generators)
+
     def _behind_prompts(self, careers: Careers) -> list[PromptedResume]:
         """Tokens of careers that are to be predicted, behind what the settings put ahead of them."""
         text, chosen, shown = self.settings.text, None, []
@@ -283,6 +296,7 @@ class LanguageModel:
 
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
         self.model, self.tokenizer = model.to(self.ranks.device).eval(), tokenizer
+        self._drawing: PromptedScorer | None = None
         self.resumes = ResumeTokenizer(tokenizer, titles)
 
     def _describe(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from laborllm.models.language.prompts import PromptedResume
 from laborllm.models.scoring.scorer import Progress, Scorer, no_progress
+from laborllm.models.scoring.walks import sample_titles
 from laborllm.text.titles import TitleTree
 
 
@@ -58,6 +59,17 @@ class PromptedScorer:
         """Raw log-probability of every title, nats, shape (rows, occupations); see ``Scorer.titles``."""
         return self._each_prompt(
             resumes, lambda scorer, some, said: scorer.titles(some, tree, rows=rows, progress=said), rows, progress
+        )
+
+    def draw(
+        self, resumes: Sequence[PromptedResume], tree: TitleTree, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray:
+        """One title for every row, by a walk, positions in the closed list, shape (rows,); see ``sample_titles``."""
+        return self._each_prompt(
+            resumes,
+            lambda scorer, some, said: sample_titles(scorer, some, tree, generators, progress=said),
+            len(generators),
+            no_progress,
         )
 
     def _each_prompt(

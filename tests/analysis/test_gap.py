@@ -1,0 +1,205 @@
+"""The doubly robust gap: by hand in cells, by brute force, and with one of its nuisances wrong."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from laborllm.analysis.gap import Nuisances, adjusted_gap, folds_of_people
+from laborllm.analysis.gap_learning import GapSample, cross_fitted, decompose
+from laborllm.analysis.gap_network import LOSSES, Batch, GapNetwork
+from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
+from laborllm.analysis.gap_tables import oaxaca_draws
+from laborllm.analysis.oaxaca import oaxaca_blinder
+from laborllm.analysis.semi_simulated import GapTruth, gap_truth, replicate
+from laborllm.errors import LaborLLMError
+from laborllm.evaluation.uncertainty import draw_weights
+from laborllm.survey.simulated.simulate import simulate
+from laborllm.survey.simulated.world import SimulatedSettings
+
+SMALL = GapNetworkSettings(width=4, hidden=8, updates=20, learning_rate=0.03)
+
+
+@pytest.fixture
+def cells(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Outcome, first, cell, person: two rows a person, the cell decides both group and outcome."""
+    person = np.repeat(np.arange(300), 2)
+    cell = rng.integers(0, 3, 300)[person]
+    first = (rng.random(300) < np.array([0.2, 0.5, 0.7])[cell[::2]])[person]
+    outcome = cell - 0.3 * first + rng.normal(size=300)[person] + 0.2 * rng.normal(size=600)
+    return outcome, first, cell, person
+
+
+def in_cells(outcome: np.ndarray, first: np.ndarray, cell: np.ndarray) -> Nuisances:
+    second = np.array([outcome[(cell == one) & ~first].mean() for one in range(3)])
+    share = np.array([first[cell == one].mean() for one in range(3)])
+    return Nuisances(second[cell], share[cell])
+
+
+def test_in_cells_it_is_the_weighted_difference_of_means(cells: tuple[np.ndarray, ...]) -> None:
+    outcome, first, cell, person = cells
+    found = adjusted_gap(outcome, first, in_cells(outcome, first, cell), person=person)
+    by_hand = sum(
+        (cell[first] == one).mean() * (outcome[(cell == one) & first].mean() - outcome[(cell == one) & ~first].mean())
+        for one in range(3)
+    )
+    assert found.unexplained == pytest.approx(by_hand)
+    assert found.gap == pytest.approx(outcome[first].mean() - outcome[~first].mean())
+    assert found.explained + found.unexplained == pytest.approx(found.gap)
+    assert (found.rows, found.people, found.trimmed) == (600, 300, 0)
+
+
+def test_errors_are_those_of_resampling_people(cells: tuple[np.ndarray, ...], rng: np.random.Generator) -> None:
+    """Whole people are drawn; rows of one person taken for independent would halve the variance."""
+    outcome, first, cell, person = cells
+    nuisances = in_cells(outcome, first, cell)
+    found = adjusted_gap(outcome, first, nuisances, person=person)
+    draws = []
+    for _ in range(600):
+        rows = (2 * rng.integers(0, 300, 300)[:, None] + [0, 1]).ravel()
+        drawn = Nuisances(nuisances.second[rows], nuisances.propensity[rows])
+        again = adjusted_gap(outcome[rows], first[rows], drawn, person=np.repeat(np.arange(300), 2))
+        draws.append([again.gap, again.unexplained, again.explained])
+    errors = np.array([found.gap_error, found.unexplained_error, found.explained_error])
+    np.testing.assert_allclose(errors, np.std(draws, axis=0), rtol=0.1)
+    apart = adjusted_gap(outcome, first, nuisances, person=np.arange(600))
+    assert apart.unexplained_error < 0.8 * found.unexplained_error
+
+
+def test_weights_are_repeated_rows(cells: tuple[np.ndarray, ...]) -> None:
+    outcome, first, cell, person = cells
+    nuisances, weights = in_cells(outcome, first, cell), 1 + person % 3
+    rows = np.repeat(np.arange(600), weights)
+    weighted = adjusted_gap(outcome, first, nuisances, person=person, weights=weights.astype(float))
+    again = Nuisances(nuisances.second[rows], nuisances.propensity[rows])
+    repeated = adjusted_gap(outcome[rows], first[rows], again, person=person[rows])
+    for part in ("gap", "unexplained", "explained", "gap_error", "unexplained_error", "explained_error"):
+        assert getattr(weighted, part) == pytest.approx(getattr(repeated, part)), part
+
+
+def test_one_wrong_nuisance_does_no_harm(rng: np.random.Generator) -> None:
+    history = rng.normal(size=60_000)
+    propensity = 1 / (1 + np.exp(-history))
+    first = rng.random(60_000) < propensity
+    outcome = 0.5 * history - 0.2 * first + rng.normal(size=60_000)
+    nothing, half = np.zeros(60_000), np.full(60_000, 0.5)
+    for second, share, right in (
+        (0.5 * history, half, True),
+        (nothing, propensity, True),
+        (nothing, half, False),
+    ):
+        found = adjusted_gap(outcome, first, Nuisances(second, share), person=np.arange(60_000))
+        assert (abs(found.unexplained + 0.2) < 4 * found.unexplained_error) == right
+
+
+def test_trimming_is_counted(cells: tuple[np.ndarray, ...]) -> None:
+    outcome, first, cell, person = cells
+    second = np.zeros(600)
+    found = adjusted_gap(outcome, first, Nuisances(second, np.where(cell == 0, 1e-4, 0.5)), person=person)
+    assert found.trimmed == pytest.approx((cell == 0).mean())
+    with pytest.raises(LaborLLMError, match="needs people of both groups"):
+        adjusted_gap(outcome, np.ones_like(first), Nuisances(second, second + 0.5), person=person)
+
+
+def test_linear_draws_are_those_of_repeated_people(cells: tuple[np.ndarray, ...]) -> None:
+    outcome, first, cell, person = cells
+    x = np.column_stack([np.ones(600), cell == 1, cell == 2]).astype(float)
+    draws = draw_weights(300, 3, np.random.default_rng(1))
+    found = oaxaca_draws(outcome, x, first, person=person, draws=draws)
+    for number in range(4):
+        rows = np.repeat(np.arange(600), draws[person, number])
+        direct = oaxaca_blinder(outcome[rows], x[rows], first[rows], names="abc", cluster=person[rows])
+        np.testing.assert_allclose(found[:, number], [direct.gap, direct.explained, direct.unexplained], rtol=1e-8)
+
+
+@pytest.fixture
+def sample(rng: np.random.Generator) -> GapSample:
+    inputs = rng.normal(size=(400, 5)).astype(np.float32)
+    person = np.repeat(np.arange(200), 2)
+    first = (rng.random(200) < 0.5)[person]
+    return GapSample(inputs[:, 0] - 0.2 * first + rng.normal(size=400), first, inputs, person)
+
+
+def test_nobody_is_learned_from_and_asked(sample: GapSample) -> None:
+    """Other outcomes and groups of a fold's people change nothing in what is said of that fold."""
+    settings = GapSettings(folds=2, seed=3, network=SMALL)
+    fold = folds_of_people(sample.person, 2, np.random.default_rng(3))
+    inside = fold == 0
+    changed = GapSample(
+        np.where(inside, 5.0, sample.outcome),
+        np.where(inside, ~sample.first, sample.first),
+        sample.inputs,
+        sample.person,
+    )
+    before, after = cross_fitted(sample, settings), cross_fitted(changed, settings)
+    for objective, found in before.items():
+        np.testing.assert_array_equal(found.second[inside], after[objective].second[inside])
+        np.testing.assert_array_equal(found.propensity[inside], after[objective].propensity[inside])
+        assert not np.allclose(found.second[~inside], after[objective].second[~inside])
+
+
+def test_same_seed_same_bits(sample: GapSample) -> None:
+    batches = SMALL.model_copy(update={"rows_per_batch": 32})
+    for network in (SMALL, batches):
+        settings = GapSettings(network=network)
+        assert decompose(sample, settings) == decompose(sample, settings)
+
+
+def test_objectives_by_hand(sample: GapSample) -> None:
+    """Every loss from the outputs of the network alone; only naive and projection keep the group out of lambda."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    settings = SMALL.model_copy(update={"group_weight": 3.0, "projection_weight": 7.0})
+    network = GapNetwork(5, settings)
+    columns = sample.inputs, sample.outcome, sample.first, np.ones(400), np.random.default_rng(1).random(400)
+    batch = Batch(*(torch.tensor(each, dtype=torch.float32) for each in columns))
+    state = network.represent(batch.inputs)
+    second, difference = (each.detach().numpy().astype(float) for each in network.outcome(state).unbind(1))
+    share = network.group(state)[:, 0].sigmoid().detach().numpy().astype(float)
+    y, g, e = sample.outcome, sample.first.astype(float), columns[4]
+    entropy = -(g * np.log(share) + (1 - g) * np.log(1 - share)).mean()
+    left = y - second - g * difference
+    told = e - np.where(sample.first, e[sample.first].mean(), e[~sample.first].mean())
+    own = (left**2).mean() + 3 * entropy
+    expected = {
+        "naive": own,
+        "joint": own,
+        "projection": own + 7 * (left * told).mean() ** 2 / (told**2).mean(),
+        "residual": ((y - second) ** 2).mean() + 3 * entropy + ((y - second - difference * (g - share)) ** 2).mean(),
+    }
+    for objective, value in expected.items():
+        assert LOSSES[objective](network, batch, settings).item() == pytest.approx(value, rel=1e-4), objective
+    slopes = {}
+    for objective in expected:
+        network.zero_grad()
+        LOSSES[objective](network, batch, settings).backward()
+        slopes[objective] = network.represent.weight.grad.clone()
+    assert not torch.allclose(slopes["naive"], slopes["joint"])
+
+
+def test_too_few_people_are_refused(sample: GapSample) -> None:
+    with pytest.raises(LaborLLMError, match="people of the first group are left to learn from, at least 20 are needed"):
+        decompose(sample.rows(np.arange(40)), GapSettings(network=SMALL))
+
+
+@pytest.fixture(scope="module")
+def truth() -> GapTruth:
+    return gap_truth(simulate(SimulatedSettings(people=30_000, occupations=30, first_year=1979, last_year=1994)))
+
+
+BENCHMARK = GapNetworkSettings(
+    width=4, hidden=8, updates=80, learning_rate=0.03, rows_per_batch=4096, weight_decay=0.06, group_weight=20.0
+)
+
+
+@pytest.mark.slow
+def test_naive_fine_tuning_is_biased_and_the_others_are_less(truth: GapTruth) -> None:
+    """A cut-down version of benchmarks/decomposition.py: the same world, 60 replications instead of 200."""
+    settings = GapSettings(folds=2, network=BENCHMARK)
+    found = replicate(truth, settings, people=3000, seeds=range(1000, 1060))
+    bias = dict(found.group_by("method").agg(pl.col("estimate").mean() - truth.tau).iter_rows())
+    coverage = dict(found.group_by("method").agg(pl.col("covered").mean()).iter_rows())
+    assert bias["naive"] > 0.02
+    assert coverage["naive"] < 0.85
+    for objective in ("joint", "projection", "residual"):
+        assert abs(bias[objective]) < bias["naive"] / 3
+        assert coverage[objective] >= 0.9
