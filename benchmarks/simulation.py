@@ -219,7 +219,9 @@ def main() -> None:
         model, test = learned(options.model or Path(folder), options.epochs)
     careers, drawn = work_of(test, options.people, options.years)
     makers = {OURS: ours, GRAMMAR: with_grammar, PREFIX: with_prefix}
-    prepared = {name: cpu(lambda make=make: make(model)) for name, make in makers.items() if name not in options.without}
+    prepared = {
+        name: cpu(lambda make=make: make(model)) for name, make in makers.items() if name not in options.without
+    }
     spent: dict[str, list[float]] = {name: [] for name in prepared}
     small, few = work_of(test, 2, 2)
     for way, _ in prepared.values():
@@ -253,7 +255,8 @@ def report(options, model, rows, people, prepared, spent, test) -> None:  # type
     tokens = float(np.mean([len(sequence) for sequence in model.resumes.sequences]))
     print(f"{people} people, {rows} rows to draw, {options.paths} paths: {draws} draws; {tokens:.1f} tokens a title")
     for name, each in results.items():
-        spread = f"{each['cpu_seconds']['median']:.1f} ({each['cpu_seconds']['least']:.1f}-{each['cpu_seconds']['most']:.1f})"
+        seconds = each["cpu_seconds"]
+        spread = f"{seconds['median']:.1f} ({seconds['least']:.1f}-{seconds['most']:.1f})"
         print(f"{name:40} {spread:>20} CPU s {each['cpu_ms_per_draw']:8.2f} ms a draw")
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.1f} times the CPU of laborllm")

@@ -7,13 +7,29 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from laborllm.analysis.experiments import (
+    CovariatesExperiment,
+    Experiments,
+    HistoryExperiment,
+    PoolingExperiment,
+    PretrainingExperiment,
+    PromptExperiment,
+    SizeExperiment,
+    TitlesExperiment,
+)
+from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
+from laborllm.analysis.simulation_settings import Counterfactual, SimulateSettings
+from laborllm.analysis.wage_terms import WageSettings
+from laborllm.evaluation.aggregates import PublishedSettings
 from laborllm.evaluation.evaluate import EvaluationSettings
+from laborllm.evaluation.forecasts import ForecastSettings
 from laborllm.models.baselines import TransitionSettings
 from laborllm.models.ensemble import EnsembleSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings, TrainingSettings
 from laborllm.models.networks.sequence_settings import BagOfJobsSettings, CareerSettings, LSTMSettings, SequenceTraining
 from laborllm.models.no_change import NoChangeSettings
 from laborllm.models.regression.logit_settings import LogitSettings
+from laborllm.report.settings import ReportSettings
 from laborllm.settings import Settings
 from laborllm.study import SplitSettings, Study, read_study
 from laborllm.survey.nls.nlsy79 import NLSY79Settings
@@ -52,6 +68,25 @@ def test_the_studies_of_the_pages_are_settings(page: str) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text()
     for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL):
         TypeAdapter(SurveySettings).validate_python(tomllib.loads(block)["survey"])
+
+
+SECTIONS = {
+    "evaluation": EvaluationSettings,
+    "forecast": ForecastSettings,
+    "report": ReportSettings,
+    "experiments": Experiments,
+    "simulate": SimulateSettings,
+    "wages": WageSettings,
+    "gap": GapSettings,
+}
+
+
+@pytest.mark.parametrize("page", ["evaluation", "analysis"])
+def test_the_sections_of_the_pages_are_settings(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL):
+        for name, section in tomllib.loads(block).items():
+            SECTIONS[name].model_validate(section)
 
 
 @pytest.mark.parametrize("study", ["own_table.toml", "simulated.toml"])
@@ -101,6 +136,22 @@ def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study:
         ResumeSettings,
         TrainingSettings,
         EvaluationSettings,
+        PublishedSettings,
+        ForecastSettings,
+        ReportSettings,
+        Experiments,
+        TitlesExperiment,
+        PoolingExperiment,
+        SizeExperiment,
+        HistoryExperiment,
+        CovariatesExperiment,
+        PretrainingExperiment,
+        PromptExperiment,
+        SimulateSettings,
+        Counterfactual,
+        WageSettings,
+        GapSettings,
+        GapNetworkSettings,
     ],
     ids=lambda settings: settings.__name__,
 )

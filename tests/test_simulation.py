@@ -161,3 +161,23 @@ def test_draws_are_those_of_the_paths_module(folder: Path) -> None:
     paths = draw_paths(Oracle(STUDY.survey), careers, drawn, paths=4, seed=1)
     table = pl.read_parquet(folder / "simulation" / "truth" / "simulated.parquet")
     assert np.array_equal(table["occupation"].to_physical().to_numpy().reshape(-1, 4), paths.occupation)
+
+
+@pytest.mark.slow
+def test_a_language_model_is_simulated_from_its_kept_weights_and_stays_as_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    models = {"llm": {"kind": "language_model", "scratch": "tiny", "vocabulary": 400, "training": {"epochs": 1}}}
+    study = Study.model_validate({**STUDY.model_dump(), "models": models})
+    settings = SimulateSettings.model_validate(
+        {"paths": 3, "people": 30, "counterfactual": {"men": {"set": {"gender": "male"}}}}
+    )
+    simulated(tmp_path / "run", settings, study)
+    weights = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "models").rglob("*") if file.is_file()}
+    first = pl.read_parquet(tmp_path / "run" / "simulation" / "llm" / "simulated.parquet")
+    (tmp_path / "run" / "simulation" / "llm" / "simulated.parquet").unlink()
+    simulated(tmp_path / "run", settings, study)
+    assert pl.read_parquet(tmp_path / "run" / "simulation" / "llm" / "simulated.parquet").equals(first)
+    stages: list[str] = []
+    run_study(study, tmp_path / "run", command="run", progress=lambda stage, done, total: stages.append(stage))
+    assert "models/llm (unchanged)" in stages
+    assert {file: file.stat().st_mtime_ns for file in weights} == weights

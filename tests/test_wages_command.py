@@ -77,8 +77,8 @@ def test_wages_to_the_page(study: tuple[Study, Path]) -> None:
 def test_gap_to_the_page(study: tuple[Study, Path]) -> None:
     """What was planted is found by every method; models are fitted again without the group."""
     content, out = study
-    network = GapNetworkSettings(width=4, hidden=8, updates=60, learning_rate=0.03, weight_decay=0.0)
-    settings = GapSettings(models=("career",), network=network, bootstrap=20)
+    network = GapNetworkSettings(width=4, hidden=8, updates=60, learning_rate=0.03, weight_decay=0.0, group_weight=1.0)
+    settings = GapSettings(models=("career",), folds=2, network=network, bootstrap=20)
     page = study_gap(content, settings, out, command="laborllm gap study.toml")
     table = pl.read_csv(out / "gap" / "gap.csv").filter(pl.col("part") == "unexplained")
     assert table.height == 6

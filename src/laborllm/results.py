@@ -64,7 +64,7 @@ def write_results(
     for name, frame in (frames | gains | published).items():
         with whole_file(out / f"{name}.csv") as temporary:
             frame.write_csv(temporary)
-    return notes + groups.notes + gain_notes + published_notes
+    return tuple(dict.fromkeys(notes + groups.notes + gain_notes + published_notes))
 
 
 def _pairs(evaluation: pl.DataFrame, baseline: str | None, floor: str | None) -> list[tuple[str, str]]:

@@ -50,6 +50,8 @@ TABLES = (
     *("representativeness", "representativeness_distance", "gains", "gains_by_feature", "aggregates"),
 )
 """What the evaluation writes, each as NAME.csv; those that the sample has nothing for are absent."""
+NOT_RUNS = {"runs": "a comparison", "experiment": "an experiment"}
+"""Key that a record has beside those of a run -> what its folder holds."""
 
 
 def run_study(study: Study, out: Path, *, command: str, progress: Progress = lambda stage, done, total: None) -> Path:
@@ -137,6 +139,9 @@ class StudyRun:
         published = self.study.evaluation.published
         if published is not None:
             read_aggregates(published.file, careers.occupations, published.groups)  # a wrong line stops it here
+        forecasts = self._forecast_stages()
+        if forecasts is not None:
+            forecasts.require_rows(careers)
 
     def _model(self, name: str) -> None:
         settings = self.study.models[name]
@@ -162,7 +167,12 @@ class StudyRun:
 
     def _forecasts(self) -> None:
         """Out of time: models that learn the rows up to a year, and what they say of those after it."""
-        stages = ForecastStages(self.study, self.out, self.progress)
+        stages = self._forecast_stages()
+        for stage in [stage.stage for stage in self.record.stages if stage.stage.startswith("forecast")]:
+            if stages is None or stage.partition("/")[2] not in ("", *stages.models):
+                self.stages.forget(stage)
+        if stages is None:
+            return
         for name in stages.models:
             learned = [self.learned(self.study.models[name]), self.study.models[name].temperature]
             self.stages.do(
@@ -172,15 +182,16 @@ class StudyRun:
                 work=partial(stages.forecast, name),
             )
         depends = [self.stages.hashes(f"forecast/{name}") for name in stages.models]
-        if stages.models:
-            self.stages.do(
-                "forecast",
-                depends=[*depends, stages.models, _dump(self.study.evaluation), stages.settings_of_models],
-                outputs=["forecast.csv", "forecast_comparisons.csv"],
-                work=stages.evaluate,
-            )
-        else:
-            self.stages.forget("forecast")
+        self.stages.do(
+            "forecast",
+            depends=[*depends, stages.models, _dump(self.study.evaluation), stages.settings_of_models],
+            outputs=["forecast.csv", "forecast_comparisons.csv"],
+            work=stages.evaluate,
+        )
+
+    def _forecast_stages(self) -> ForecastStages | None:
+        settings = self.study.forecast
+        return None if settings is None else ForecastStages(self.study, settings, self.out, self.progress)
 
     def report(self) -> Path:
         """The page, written from the run folder alone."""
@@ -258,8 +269,11 @@ def require_run_folder(study: Study, out: Path) -> None:
     for file in (*input_files(study), *checkpoints(study)):
         if file.resolve().is_relative_to(place):
             raise LaborLLMError(f"{out}: holds {file}, which the study reads; choose another folder with --out")
-    if not out.is_dir() or "laborllm" in earlier_record(out):
+    record = earlier_record(out)
+    if not out.is_dir() or ("laborllm" in record and not record.keys() & NOT_RUNS.keys()):
         return
+    for key in NOT_RUNS.keys() & record.keys():
+        raise LaborLLMError(f"{out}: holds {NOT_RUNS[key]}, no run of a study; choose a new folder with --out")
     others = sorted(path.name for path in out.iterdir() if not is_temporary(path))
     if others:
         raise LaborLLMError(f"{out}: holds {others[0]} but no run of laborllm; choose a new folder with --out")

@@ -218,8 +218,8 @@ def _lead(workers: Workers, settings: SimulateSettings, models: int) -> str:
     how = {"observed": "as the survey has it", "carried": "as in the last given row", "modelled": "drawn once a person"}
     education = how["carried" if settings.start == "last" and settings.education == "observed" else settings.education]
     return (
-        f"{models} model{'s' if models > 1 else ''} drew {settings.paths} careers each of {workers.careers.people} test "
-        f"people, given {given}: {int(workers.drawn.sum())} person-years of {years.min()} to {years.max()}. Education "
-        f"in these years is {education}; the other covariates stay. Intervals come from resampling test people; the "
-        "fitted models are held fixed."
+        f"{models} model{'s' if models > 1 else ''} drew {settings.paths} careers each of "
+        f"{workers.careers.people} test people, given {given}: {int(workers.drawn.sum())} person-years of {years.min()} to {years.max()}. "
+        f"Education in these years is {education}; the other covariates stay. "
+        "Intervals come from resampling test people; the fitted models are held fixed."
     )

@@ -324,9 +324,7 @@ def _require_sound(study: Study, path: Path) -> None:
                 f"{path}: models.{name}.checkpoint names {settings.checkpoint}, which is no folder; give the folder of "
                 "a Hugging Face checkpoint, relative to the study file"
             )
-    for name in () if study.forecast is None else study.forecast.models:
-        if name not in study.models:
-            raise LaborLLMError(f"{path}: forecast.models names {name!r}; the models are {', '.join(study.models)}")
+    _require_forecasters(study, path)
     for name in study.evaluation.by:
         if name not in GROUPINGS:
             raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(GROUPINGS)}")
@@ -341,6 +339,20 @@ def _require_sound(study: Study, path: Path) -> None:
                 raise LaborLLMError(
                     f"{path}: {section} names {file}, which is no file; paths are relative to the study file"
                 )
+
+
+def _require_forecasters(study: Study, path: Path) -> None:
+    """Every model that forecasts is one of the study's, and gives the whole list a probability."""
+    chosen = () if study.forecast is None else study.forecast.models or tuple(study.models)
+    for name in chosen:
+        if name not in study.models:
+            raise LaborLLMError(f"{path}: forecast.models names {name!r}; the models are {', '.join(study.models)}")
+        settings = study.models[name]
+        if isinstance(settings, LanguageModelSettings) and settings.probabilities == "realised":
+            raise LaborLLMError(
+                f'{path}: forecast: models.{name} gives the realised occupation alone; set probabilities = "full" or '
+                "leave it out of forecast.models"
+            )
 
 
 def _is_there(checkpoint: Path | None) -> bool:

@@ -49,7 +49,9 @@ def pair_of(name: str, careers: Careers) -> Pair:
 
 
 def found(model: Model, pair: Pair, paths: int = 20) -> pl.DataFrame:
-    factual, other = (draw_occupations(model, each.careers, each.drawn, paths=paths, seed=1) for each in (pair.factual, pair.other))
+    factual, other = (
+        draw_occupations(model, each.careers, each.drawn, paths=paths, seed=1) for each in (pair.factual, pair.other)
+    )
     return contrast("model", pair, factual, other, SETTINGS)
 
 
@@ -75,7 +77,9 @@ def test_the_first_years_difference_is_the_truths_own(population: Careers) -> No
         np.exp(oracle.predict(each.careers).log_probabilities[row]).mean(axis=0) for each in (pair.factual, pair.other)
     ]
     occupations = population.occupations
-    labels = [t if s else g for t, s, g in zip(occupations.titles, occupations.is_state, occupations.groups, strict=True)]
+    labels = [
+        t if s else g for t, s, g in zip(occupations.titles, occupations.is_state, occupations.groups, strict=True)
+    ]
     checked = 0
     for what, difference, error in table.select("what", "difference", "monte_carlo_error").iter_rows():
         inside = np.array(labels) == what
@@ -153,7 +157,8 @@ def test_a_fitted_model_recovers_the_truths_difference(population: Careers) -> N
     pair = pair_of("men", population)
     shares = pl.col("summary") == "occupation_share"
     truth, fitted, blind = (
-        found(model, pair).filter(shares & (pl.col("years_since") == ALL)) for model in (Oracle(SURVEY), logit, frequencies)
+        found(model, pair).filter(shares & (pl.col("years_since") == ALL))
+        for model in (Oracle(SURVEY), logit, frequencies)
     )
     both = truth.join(fitted, on="what", suffix="_fitted")
     assert both["difference"].abs().max() > 0.05
@@ -180,7 +185,9 @@ def test_the_error_of_paths_is_that_of_drawing_again(population: Careers) -> Non
     model = Oracle(SURVEY)
     values, told = [], []
     for seed in range(20):
-        drawn = [draw_occupations(model, each.careers, each.drawn, paths=4, seed=seed) for each in (pair.factual, pair.other)]
+        drawn = [
+            draw_occupations(model, each.careers, each.drawn, paths=4, seed=seed) for each in (pair.factual, pair.other)
+        ]
         table = contrast("model", pair, *drawn, EvaluationSettings(by=(), bootstrap=0))
         row = table.filter(summary="moves", years_since=ALL).row(0, named=True)
         values.append(row["difference"])

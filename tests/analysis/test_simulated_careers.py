@@ -40,7 +40,9 @@ def test_the_truth_is_not_told_from_the_survey(workers: Workers, drawn: np.ndarr
     found = summarise({"truth": drawn}, workers, EvaluationSettings(bootstrap=300)).table
     compared = found.filter(pl.col("p_adjusted").is_not_null())
     assert compared.height > 200
-    assert {"spell_length", "occupation_share", "unemployment", "transition", "lifetime_transition"} <= set(found["summary"])
+    assert {"spell_length", "occupation_share", "unemployment", "transition", "lifetime_transition"} <= set(
+        found["summary"]
+    )
     assert found["flagged"].sum() == 0
     covered = compared.select((pl.col("ci_low") <= 0) & (pl.col("ci_high") >= 0)).to_series().mean()
     assert covered > 0.8  # correlated numbers: about 0.95 on average over populations

@@ -24,7 +24,9 @@ def settings(**given) -> SimulateSettings:
 def rows(workers: Workers) -> dict[int, list[tuple[int, bool]]]:
     """Person -> year and whether it is drawn."""
     found: dict[int, list[tuple[int, bool]]] = {}
-    for (person, year), drawn in zip(workers.careers.table.select("person", "year").iter_rows(), workers.drawn, strict=True):
+    for (person, year), drawn in zip(
+        workers.careers.table.select("person", "year").iter_rows(), workers.drawn, strict=True
+    ):
         found.setdefault(person, []).append((year, bool(drawn)))
     return found
 
@@ -54,7 +56,9 @@ def test_rows_of_the_survey_are_given_then_drawn(start, until, years, few_career
     assert (joined["occupation"] == joined["occupation_before"]).all()
 
 
-def test_rows_beyond_the_last_one_stand_in_the_surveys_years_and_then_at_its_last_distance(few_careers: Careers) -> None:
+def test_rows_beyond_the_last_one_stand_in_the_surveys_years_and_then_at_its_last_distance(
+    few_careers: Careers,
+) -> None:
     table = few_careers.table.filter(pl.col("year") != 1993)  # 1994 is the last year, 1992 that before
     careers = Careers(table, few_careers.occupations)
     assert sorted(set(table["year"]))[-2:] == [1992, 1994]
@@ -85,6 +89,7 @@ def test_education_is_the_surveys_or_carried_or_modelled(few_careers: Careers) -
 
 def test_modelled_education_follows_the_shares_of_training_people(few_careers: Careers) -> None:
     """At one age half of those with high school have some college in the next row; nobody loses it."""
+
     def people(number: int, first: int, level) -> pl.DataFrame:
         frame = few_careers.table.filter(pl.col("person") == few_careers.table["person"][0]).head(1)
         made = [
@@ -99,7 +104,9 @@ def test_modelled_education_follows_the_shares_of_training_people(few_careers: C
         ]
         return pl.concat(made).select(few_careers.table.columns).cast(dict(few_careers.table.schema))
 
-    train = Careers(people(10, 1, lambda n, t: "some college" if t and n % 2 else "high school"), few_careers.occupations)
+    train = Careers(
+        people(10, 1, lambda n, t: "some college" if t and n % 2 else "high school"), few_careers.occupations
+    )
     test = Careers(people(400, 1, lambda n, t: "high school"), few_careers.occupations)
     workers = workers_to_simulate(test, settings(), test)
     drawn = modelled_education(workers, train, np.random.default_rng(0)).to_numpy().reshape(400, 3)
@@ -148,7 +155,7 @@ def test_a_layoff_makes_people_with_a_job_unemployed_in_that_row_alone(few_caree
 def test_years_and_ages_beyond_training_are_told(few_careers: Careers) -> None:
     workers = workers_to_simulate(few_careers, settings(start="last", until=2000), few_careers)
     year, age = beyond_training(workers, few_careers)
-    assert "training people have years 1980 to 1994" in year
+    assert "years before 1980 or after 1994, which no training person has" in year
     assert "extrapolates" in age
     assert beyond_training(workers_to_simulate(few_careers, settings(), few_careers), few_careers) == ()
 
@@ -159,7 +166,10 @@ def test_years_and_ages_beyond_training_are_told(few_careers: Careers) -> None:
         ({"start": 1979}, "nobody has a row to draw with start = 1979.*1980 to 1994"),
         ({"until": 1979}, "until = 1979.*their rows are of 1980 to 1994"),
         ({"people": 99}, "99"),
-        ({"counterfactual": {"a": {"set": {"gender": "men"}}}}, "nobody has gender 'men'; the test people have female, male"),
+        (
+            {"counterfactual": {"a": {"set": {"gender": "men"}}}},
+            "nobody has gender 'men'; the test people have female, male",
+        ),
         ({"counterfactual": {"a": {"set": {"birth_year": "late"}}}}, "birth_year is 'late'; give a whole number"),
         ({"counterfactual": {"a": {"layoff": 1994}}}, "nobody has a row to draw with start = 1994"),
     ],
@@ -176,7 +186,9 @@ def test_what_concerns_nobody_is_refused(given: dict, message: str, few_careers:
 def test_a_layoff_needs_the_state_and_somebody(few_careers: Careers) -> None:
     jobs = few_careers.table.filter(pl.col("occupation").is_in(["313", "436", "433"]))
     occupations = few_careers.occupations.restrict({"313", "436", "433"})
-    alone = Careers(jobs.with_columns(pl.col("occupation").cast(pl.String).cast(pl.Enum(occupations.codes))), occupations)
+    alone = Careers(
+        jobs.with_columns(pl.col("occupation").cast(pl.String).cast(pl.Enum(occupations.codes))), occupations
+    )
     given = settings(counterfactual={"cut": {"layoff": 1986}})
     with pytest.raises(LaborLLMError, match="needs the state 'unemployed'"):
         factual_and_other(alone, given, "cut", train=alone)

@@ -10,7 +10,7 @@ from scipy import stats
 from laborllm.models.baselines import TransitionFrequencies
 from laborllm.models.next_row import DrawsLast
 from laborllm.models.path_draws import draw_occupations
-from laborllm.models.paths import drawn_places, draw_paths
+from laborllm.models.paths import draw_paths, drawn_places
 from laborllm.models.probabilities import Probabilities
 from laborllm.survey.careers import Careers
 
@@ -115,7 +115,9 @@ def test_a_language_model_draws_from_its_own_probabilities(
     some = few_careers.first_people(3)
     exact = np.exp(model.predict_last(some).astype(float))
     monkeypatch.setattr("laborllm.models.language.title_draws.WALK", walk)
-    drawn = model.draw_last(some, np.repeat([0, 1, 2], draws), [np.random.default_rng([7, n]) for n in range(3 * draws)])
+    drawn = model.draw_last(
+        some, np.repeat([0, 1, 2], draws), [np.random.default_rng([7, n]) for n in range(3 * draws)]
+    )
     for person in range(3):
         counted = np.bincount(drawn[person * draws : (person + 1) * draws], minlength=exact.shape[1])
         assert stats.chisquare(counted, exact[person] / exact[person].sum() * draws).pvalue > 1e-4

@@ -101,7 +101,7 @@ def contrast(
         }
     )
     table = table.with_columns(model=pl.lit(model), counterfactual=pl.lit(pair.name), meaning=pl.lit(MEANING))
-    return framed(table.with_columns(_numbers(*draws, settings)), DIFFERENCES)
+    return framed(table.with_columns(_numbers(draws[0], draws[1], settings)), DIFFERENCES)
 
 
 def _numbers(factual: Draws, other: Draws, settings: EvaluationSettings) -> list[pl.Series]:

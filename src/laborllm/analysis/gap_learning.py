@@ -92,19 +92,12 @@ def cross_fitted(
 
 @dataclass(frozen=True)
 class _Learned:
-    """A network that has learned, and the scale of the outcome.
-
-    Attributes:
-        shift, slope: what the logit of the group is to be taken for; a network that has learned too well is too sure of
-            the group, and odds are what the second group is weighted by.
-    """
+    """A network that has learned, and the scale of the outcome."""
 
     network: GapNetwork
     objective: Objective
     mean: float
     deviation: float
-    shift: float = 0.0
-    slope: float = 1.0
 
     @torch.inference_mode()
     def ask(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +109,7 @@ class _Learned:
     def _ask(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         state = self.network.represent(inputs)  # (rows, width)
         second, difference = self.network.outcome(state).unbind(1)  # (rows,)
-        propensity = (self.shift + self.slope * self.network.group(state)[:, 0]).sigmoid()
+        propensity = self.network.group(state)[:, 0].sigmoid()
         if self.objective == "residual":
             second = second - propensity * difference  # E[Y | H] less what the first group's share adds
         return second.double().numpy(), propensity.double().numpy()
@@ -163,18 +156,7 @@ class _Learning:
                 f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate"
             )
         network.load_state_dict(kept)
-        return _Learned(network, objective, self.mean, self.deviation, *self._calibration(network))
-
-    @torch.inference_mode()
-    def _calibration(self, network: GapNetwork) -> tuple[float, float]:
-        """Intercept and slope of a logit of the group on the network's own, among the held-out people (Platt 1999)."""
-        pieces = [self._batch(some) for some in _pieces(self.validation, 8192)]
-        logit = np.concatenate([network.group(network.represent(each.inputs)).numpy() for each in pieces])  # (rows, 1)
-        first, weights = (torch.cat([getattr(each, name) for each in pieces]).numpy() for name in ("first", "weights"))
-        if first.min() == first.max():
-            return 0.0, 1.0
-        fit = LogisticRegression().fit(logit, first, sample_weight=weights)
-        return float(fit.intercept_[0]), float(fit.coef_[0, 0])
+        return _Learned(network, objective, self.mean, self.deviation)
 
     @torch.inference_mode()
     def _held_out(self, network: GapNetwork, objective: Objective) -> float:

@@ -18,7 +18,7 @@ from laborllm.evaluation.tables import spread_of
 from laborllm.evaluation.uncertainty import draw_weights
 from laborllm.models.regression.dense_logit import Axes
 
-LINEAR = {"Mincer": "Oaxaca-Blinder, Mincer", "history": "Oaxaca-Blinder, hand-made history"}
+LINEAR = {"Mincer": "Oaxaca-Blinder, Mincer", "history": "Oaxaca-Blinder, with history"}
 PARTS = ("gap", "explained", "unexplained")
 
 

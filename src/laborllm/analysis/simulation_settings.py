@@ -17,7 +17,7 @@ class Counterfactual(Settings):
             rows after it are drawn.
     """
 
-    set: dict[Covariate, str | int] = {}
+    set: dict[Covariate, str | int] = Field(default_factory=dict)
     layoff: int | None = None
 
     @model_validator(mode="after")
@@ -48,10 +48,10 @@ class SimulateSettings(Settings):
     start: Literal["first", "last"] | int = "first"
     until: int | None = None
     years: int | None = Field(default=None, ge=1)
-    paths: int = Field(default=100, ge=2)
+    paths: int = Field(default=100, ge=2, le=30_000)
     education: Literal["observed", "carried", "modelled"] = "observed"
     seed: int = Field(default=1, ge=0)
-    counterfactual: dict[str, Counterfactual] = {}
+    counterfactual: dict[str, Counterfactual] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ends(self) -> "SimulateSettings":

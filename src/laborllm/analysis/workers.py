@@ -222,11 +222,14 @@ def beyond_training(workers: Workers, train: Careers) -> tuple[str, ...]:
     for what, column in (("year", pl.col("year")), ("age", pl.col("year") - pl.col("birth_year"))):
         seen = train.table.select(column.alias("x"))["x"].drop_nulls()
         found = workers.careers.table.filter(drawn).select(column.alias("x"))["x"].drop_nulls()
-        outside = int(((found < seen.min()) | (found > seen.max())).sum()) if len(seen) and len(found) else 0
+        if not len(seen) or not len(found):
+            continue
+        first, last = seen.to_numpy().min(), seen.to_numpy().max()
+        outside = int(((found < first) | (found > last)).sum())
         if outside:
             notes.append(
-                f"{outside} rows drawn are of {what}s {found.min()} to {found.max()}, training people have {what}s "
-                f"{seen.min()} to {seen.max()}: there the model only extrapolates"
+                f"{outside} rows drawn are of {what}s before {first} or after {last}, which no training person has: "
+                "there the model only extrapolates"
             )
     return tuple(notes)
 

@@ -67,9 +67,7 @@ class ReadsOn(Protocol):
 class DrawsLast(Protocol):
     """A model that draws last rows at less cost than it gives their probabilities."""
 
-    def draw_last(
-        self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]
-    ) -> np.ndarray:
+    def draw_last(self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
         """Occupations drawn from the probabilities of each person's last row.
 
         Args:

@@ -68,9 +68,7 @@ def write_simulation_page(
         Section("notes", "What to know of these numbers", tuple(_sentence(note) for note in notes)),
     ]
     findings = [*_beside(summaries), *_otherwise(differences)]
-    return write_essay(
-        Essay("laborllm simulate", "Simulated careers", lead, findings, sections, facts), path
-    )
+    return write_essay(Essay("laborllm simulate", "Simulated careers", lead, findings, sections, facts), path)
 
 
 FLAGS = (
@@ -131,7 +129,7 @@ def _number(value: float | None, decimals: int) -> Cell:
 def _estimate(row: dict, name: str = "difference") -> Estimate:
     ends = ("ci_low", "ci_high") if name == "difference" else (f"{name}_ci_low", f"{name}_ci_high")
     value = float("nan") if row[name] is None else row[name]
-    return Estimate(value, row["std_error"], *(row[end] for end in ends), people=row["people"])
+    return Estimate(value, row["std_error"], row[ends[0]], row[ends[1]], people=row["people"])
 
 
 def _curves_plot(by_age: pl.DataFrame, ci: str) -> Plot | None:
@@ -191,7 +189,7 @@ def _counterfactuals(differences: pl.DataFrame, ci: str) -> list[Section]:
         headline = frame.filter((pl.col("years_since") == ALL) & ~flows)
         table = _difference_table(name, headline, frame, ci)
         plot = _since_plot(name, frame, ci)
-        people = frame["people"].max()
+        people = max(frame["people"].to_list())
         words = (MEANING, f"{whole(people)} people whom it changes; both sides are drawn with the same luck.")
         plots = [plot] if plot is not None else []
         sections.append(Section(f"counterfactual-{name}", f"Counterfactual: {name}", words, [table], plots))
@@ -217,8 +215,8 @@ def _difference_table(name: str, shown: pl.DataFrame, frame: pl.DataFrame, ci: s
     return Table(
         name=f"simulation_counterfactual_{name}",
         title=f"Careers as they are, and under {name}",
-        caption=f"{MEANING} Differences are otherwise - as they are, paired by person; bold as above. The last column is "
-        "the part of the standard error that more paths would take away. The CSV file has them by years since as well.",
+        caption=f"{MEANING} Differences are otherwise - as they are, paired by person; bold as above. The last column "
+        "is the part of the standard error that more paths would take away. The CSV file has years since as well.",
         head=("Model", "What", "", "As they are", "Otherwise", "Difference", ci, "Paths' error"),
         rows=tuple(rows),
         frame=frame,
@@ -280,7 +278,9 @@ def _beside(summaries: pl.DataFrame) -> list[str]:
             continue
         worst = flagged.with_columns(z=(pl.col("difference") / pl.col("std_error")).abs()).sort("z", descending=True)
         told = "; ".join(_told(row) for row in worst.head(3).iter_rows(named=True))
-        written.append(f"{model}: {flagged.height} of {compared.height} numbers differ beyond chance, above all {told}.")
+        written.append(
+            f"{model}: {flagged.height} of {compared.height} numbers differ beyond chance, above all {told}."
+        )
     return written
 
 
@@ -296,7 +296,11 @@ def _otherwise(differences: pl.DataFrame) -> list[str]:
     written = []
     for (name, model), frame in differences.group_by("counterfactual", "model", maintain_order=True):
         told = []
-        for summary, what in (("unemployment", "share of rows"), ("moves", "any occupation"), ("occupations_held", "jobs")):
+        for summary, what in (
+            ("unemployment", "share of rows"),
+            ("moves", "any occupation"),
+            ("occupations_held", "jobs"),
+        ):
             for row in frame.filter(summary=summary, what=what, years_since=ALL).iter_rows(named=True):
                 decimals = DECIMALS[row["unit"]]
                 number = " ".join((fixed(row["difference"], decimals), interval(_estimate(row), decimals))).strip()

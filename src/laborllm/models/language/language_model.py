@@ -240,9 +240,10 @@ class LanguageModel:
         raw = self._scorer(resumes).titles(resumes, tree, rows=len(careers))
         return normalise(raw[careers.starts[1:] - 1])[0]
 
-    def draw_last(
-        self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]
-    ) -> np.ndarray:
+    _drawing: PromptedScorer | None = None
+    """What draws titles, kept from row to row."""
+
+    def draw_last(self, careers: Careers, history: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
         """Titles of each person's last row, drawn at random, as ``next_row.DrawsLast``; raises as ``predict_last``."""
         if self.settings.probabilities != "full":
             raise LaborLLMError(WHOLE_LIST)
@@ -296,7 +297,7 @@ class LanguageModel:
 
     def _use(self, model: Any, tokenizer: Any, titles: Sequence[str]) -> None:
         self.model, self.tokenizer = model.to(self.ranks.device).eval(), tokenizer
-        self._drawing: PromptedScorer | None = None
+        self._drawing = None
         self.resumes = ResumeTokenizer(tokenizer, titles)
 
     def _describe(self) -> None:

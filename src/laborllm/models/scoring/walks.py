@@ -218,13 +218,8 @@ class _Walkers:
 
     def __init__(self, bounds: _Bounds, generators: Sequence[np.random.Generator]) -> None:
         self.bounds, self.generators = bounds, generators
-        tree = bounds.tree
-        self.children = {-1: np.flatnonzero(tree.parent < 0)}
-        _, leaving = tree.leaving(np.arange(1, len(tree.inner) + 1))
-        ends = np.cumsum(np.bincount(tree.source, minlength=len(tree.inner) + 1)[1:])
-        for edge, children in zip(tree.inner.tolist(), np.split(leaving, ends[:-1]), strict=False):
-            self.children[edge] = children
-        self.title = {int(edge): place for place, edge in enumerate(tree.leaf)}
+        self.children = {-1: np.flatnonzero(bounds.tree.parent < 0)}  # of the nodes that walks have come to
+        self.title = {int(edge): place for place, edge in enumerate(bounds.tree.leaf)}
 
     def titles(self) -> np.ndarray:
         """The title that each walk ends at, shape (lines,)."""
@@ -241,7 +236,10 @@ class _Walkers:
     def _down(self, line: int, edge: int) -> int:
         """From a node that has been fed (-1: the root) to a title, or to a node that has not been fed."""
         while edge == -1 or self.bounds.fed[line, edge]:
-            children = self.children[edge]
+            children = self.children.get(edge)
+            if children is None:
+                source = np.searchsorted(self.bounds.tree.inner, [edge]) + 1
+                children = self.children[edge] = self.bounds.tree.leaving(source)[1]
             bound = self.bounds.bound[line, children]
             upto = np.exp(bound - bound.max()).cumsum()
             nth = int(np.searchsorted(upto, self.generators[line].random() * upto[-1], side="right"))
