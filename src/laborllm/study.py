@@ -11,6 +11,9 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
 from laborllm.analysis.experiments import Experiments
+from laborllm.analysis.gap_settings import GapSettings
+from laborllm.analysis.simulation_settings import SimulateSettings
+from laborllm.analysis.wage_terms import WageSettings
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.cells import GROUPINGS
 from laborllm.evaluation.evaluate import EvaluationSettings
@@ -106,6 +109,9 @@ class Study(Settings):
     forecast: ForecastSettings | None = None
     report: ReportSettings = ReportSettings()
     experiments: Experiments = Experiments()
+    simulate: SimulateSettings = SimulateSettings()
+    wages: WageSettings = WageSettings()
+    gap: GapSettings = GapSettings()
 
 
 def read_study(path: Path) -> Study:
@@ -325,6 +331,12 @@ def _require_sound(study: Study, path: Path) -> None:
                 "a Hugging Face checkpoint, relative to the study file"
             )
     _require_forecasters(study, path)
+    for section in ("simulate", "wages", "gap"):
+        for name in getattr(study, section).models:
+            if name not in study.models:
+                raise LaborLLMError(
+                    f"{path}: {section}.models names {name!r}; the models are {', '.join(study.models)}"
+                )
     for name in study.evaluation.by:
         if name not in GROUPINGS:
             raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(GROUPINGS)}")

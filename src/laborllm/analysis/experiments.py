@@ -7,10 +7,10 @@ of the same test people, so differences are paired.
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from laborllm.analysis.alterations import Alteration, Covariate, Titles
 from laborllm.analysis.trials import Contrast, Factor, Plan, Trial
@@ -28,6 +28,19 @@ from laborllm.survey.careers import Careers
 Models = Mapping[str, Tempering]
 
 
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A cell that stood twice would be taken for two."""
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice; give every value once")
+    return values
+
+
+Once = AfterValidator(_once)
+Share = Annotated[float, Field(ge=0, le=1)]
+Rows = Annotated[int, Field(ge=0)]
+
+
 class Chosen(Settings):
     """What every experiment is told.
 
@@ -35,7 +48,7 @@ class Chosen(Settings):
         models: names of models of the study; those that the experiment can say something about if none is given.
     """
 
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], Once] = ()
 
 
 class TitlesExperiment(Chosen):
@@ -48,7 +61,7 @@ class TitlesExperiment(Chosen):
         seed: of permutations, random letters and the occupations held out.
     """
 
-    ways: tuple[Titles, ...] = ("text", "numeric", "permuted", "random")
+    ways: Annotated[tuple[Titles, ...], Once, Field(min_length=1)] = ("text", "numeric", "permuted", "random")
     held_out: int = Field(default=0, ge=0)
     seed: int = Field(default=1, ge=0)
 
@@ -63,7 +76,7 @@ class PoolingExperiment(Chosen):
     """
 
     files: tuple[Path, ...] = ()
-    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    shares: Annotated[tuple[Share, ...], Once, Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0)
     seed: int = Field(default=1, ge=0)
 
 
@@ -75,7 +88,7 @@ class SizeExperiment(Chosen):
         seed: of the draw; the larger sets hold the smaller.
     """
 
-    people: tuple[int, ...] = ()
+    people: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Once] = ()
     seed: int = Field(default=1, ge=0)
 
 
@@ -86,7 +99,7 @@ class HistoryExperiment(Chosen):
         last_rows: numbers of earlier rows that it sees; the whole history stands beside them.
     """
 
-    last_rows: tuple[int, ...] = (0, 1, 2, 3, 5, 10)
+    last_rows: Annotated[tuple[Rows, ...], Once, Field(min_length=1)] = (0, 1, 2, 3, 5, 10)
 
 
 class CovariatesExperiment(Chosen):
@@ -99,7 +112,7 @@ class CovariatesExperiment(Chosen):
         seed: of the shuffling.
     """
 
-    covariates: tuple[Covariate, ...] = ()
+    covariates: Annotated[tuple[Covariate, ...], Once] = ()
     how: Literal["permute", "drop"] = "permute"
     pairs: bool = True
     seed: int = Field(default=1, ge=0)
@@ -117,8 +130,8 @@ class PromptExperiment(Chosen):
         title_list: without and with the closed list at the head of the prompt.
     """
 
-    examples: tuple[int, ...] = (0, 1, 3, 5)
-    title_list: tuple[bool, ...] = (False, True)
+    examples: Annotated[tuple[Rows, ...], Once, Field(min_length=1)] = (0, 1, 3, 5)
+    title_list: Annotated[tuple[bool, ...], Once, Field(min_length=1)] = (False, True)
 
 
 class Experiments(Settings):
@@ -224,6 +237,10 @@ def pooling_plan(settings: PoolingExperiment, models: Models) -> Plan:
 def size_plan(settings: SizeExperiment, models: Models, careers: Careers) -> Plan:
     """Each model from fewer and more training people."""
     people = careers.part("train").people
+    if max(settings.people, default=0) > people:
+        raise LaborLLMError(
+            f"experiments.size.people names {max(settings.people)}; there are {people} training people, name no more"
+        )
     sizes = settings.people or tuple(sorted({max(1, people // part) for part in (8, 4, 2, 1)}))
     trials, contrasts = [], []
     for model in _chosen(settings, models, _learners(models), "size", "a model that learns"):

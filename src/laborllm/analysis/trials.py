@@ -49,7 +49,7 @@ class Trial:
 
 
 def _plain(words: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_=.+-]+", "_", words)
+    return re.sub(r"[^\w=.+-]+", "_", words)
 
 
 @dataclass(frozen=True)
