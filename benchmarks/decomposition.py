@@ -1,6 +1,6 @@
 """Do the objectives find the history-adjusted gap? Made-up groups and outcomes over given careers, the truth known.
 
-    python benchmarks/decomposition.py [--replications 200] [--people 3000] [--json FILE]
+    python benchmarks/decomposition.py [--replications 200] [--people 3000] [--occupations 30] [--json FILE]
 
 Careers of the simulated population are drawn once. Outcomes depend strongly on the broad groups in which a career was
 spent, and a little on z: which occupations inside them. z decides the group (``analysis/semi_simulated.gap_truth``).
@@ -71,11 +71,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--people", type=int, default=3000)
+    parser.add_argument("--occupations", type=int, default=CAREERS.occupations, help="the more, the harder")
     parser.add_argument("--seed", type=int, default=1000, help="of the first replication; the others follow")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    truth = gap_truth(simulate(CAREERS))
+    truth = gap_truth(simulate(CAREERS.model_copy(update={"occupations": given.occupations})))
     print(f"truth: gap {truth.gap:+.3f}, among equals {truth.tau:+.3f}; {given.people} people a replication")
     start = time.process_time()
     found = pl.DataFrame()
@@ -92,6 +93,8 @@ def main() -> None:
             "gap": truth.gap,
             "people": given.people,
             "replications": given.replications,
+            "occupations": given.occupations,
+            "seed": given.seed,
             "cpu_minutes": seconds / 60,
             "network": NETWORK.model_dump(),
             "lines": table(found, truth.tau),

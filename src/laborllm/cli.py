@@ -32,9 +32,6 @@ app = typer.Typer(
 app.add_typer(result_commands.app)
 app.add_typer(survey_commands.app, name="survey")
 app.add_typer(models_commands.app, name="models")
-app.command()(analysis_commands.experiment)
-app.command()(analysis_commands.reproduce)
-app.command()(analysis_commands.structure)
 console = Console()
 messages = Console(stderr=True)
 
@@ -140,6 +137,14 @@ def check(study: StudyFile) -> None:
     for label, value in found:
         facts.add_row(escape(label), escape(value))
     console.print(facts)
+
+
+app.command()(analysis_commands.experiment)
+app.command()(analysis_commands.structure)
+app.command()(analysis_commands.simulate)
+app.command()(analysis_commands.wages)
+app.command()(analysis_commands.gap)
+app.command()(analysis_commands.reproduce)
 
 
 def show_results(out: Path, confidence: float) -> None:

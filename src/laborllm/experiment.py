@@ -1,21 +1,21 @@
 """An experiment is a study of studies: cells that differ in one thing, on the same test people."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.alterations import altered, realised_after
+from laborllm.analysis.alterations import altered, pooled, realised_after
 from laborllm.analysis.experiments import plan_of
 from laborllm.analysis.sizes import people_needed
 from laborllm.analysis.trials import Trial, find
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.uncertainty import draw_weights
-from laborllm.files import file_hash, sole_writer, whole_file
+from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
 from laborllm.models.probabilities import Model
-from laborllm.record import Meter, Record, input_facts
+from laborllm.record import Meter, Record, earlier_record, input_facts
 from laborllm.report.experiment import write_experiment_page
 from laborllm.run import fingerprint_of_model
 from laborllm.stages import fingerprint
@@ -45,12 +45,27 @@ def run_experiment(
     Raises:
         LaborLLMError: an input, a setting or the disk stands in the way; finished cells stay in the folder.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / "record.json").is_file():
-        raise LaborLLMError(f"{out}: holds other files; choose a new folder with --out")
+    _require_own_folder(name, out)
     with sole_writer(out):
         experiment = _Experiment(name, study, out, command, progress)
         nats = experiment.nats()
         return experiment.write(nats)
+
+
+@dataclass
+class ExperimentRecord(Record):
+    """record.json of an experiment: that of a run, and which experiment it is."""
+
+    experiment: str = ""
+
+
+def _require_own_folder(name: str, out: Path) -> None:
+    """An experiment writes and clears its folder as its own: it must be new, empty, or that of the same experiment."""
+    others = sorted(path.name for path in out.iterdir() if not is_temporary(path)) if out.is_dir() else []
+    kept = earlier_record(out).get("experiment")
+    if others and kept != name:
+        held = others[0] if kept is None else f"the experiment {kept!r}"
+        raise LaborLLMError(f"{out}: holds {held}, not the experiment {name!r}; choose a new folder with --out")
 
 
 class _Experiment:
@@ -60,13 +75,15 @@ class _Experiment:
         self.study, self.out, self.progress = study, out, progress
         progress("careers", 0, 1)
         self.careers = read_careers(study)
-        self.record = Record(command=command, seed=study.split.seed)
+        self.record = ExperimentRecord(command=command, seed=study.split.seed, experiment=name)
         self.record.inputs = input_facts([*input_files(study), *study.experiments.pooling.files])
         self.record.rows = [asdict(step) for step in self.careers.flow]
         self.plan = plan_of(name, study.experiments, study.models, self.careers)
         self.data = [self.record.laborllm, self.record.inputs, study.survey.model_dump(mode="json")]
         self.data += [study.split.model_dump(mode="json")]
         self.train, self.validation, self.test = (self.careers.part(part) for part in ("train", "validation", "test"))
+        self.others = self._others() if name == "pooling" else []
+        pooled(self.train, self.others)  # files that do not fit are said before any model is fitted
         write_study(study, out / "study.toml")
         self.record.write(out)
         progress("careers", 1, 1)
@@ -120,8 +137,7 @@ class _Experiment:
             trial.model, study, folder=self.out / "models" / f"{trial.model}-{learned[:16]}", progress=self.progress
         )
         same = trial.learned.model_copy(update={"people": None, "pooled": 0.0})
-        others = self._others() if trial.learned.pooled else []
-        model.fit(altered(self.train, trial.learned, others), altered(self.validation, same))
+        model.fit(altered(self.train, trial.learned, self.others), altered(self.validation, same))
         self.fitted = trial.fitted, model
         return model
 

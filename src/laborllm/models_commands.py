@@ -185,7 +185,9 @@ def _facts(path: Path, needs: "CheckpointNeeds", survey: Path | None, *, asked: 
         of = f"{needs.people:,} résumés" if survey is None else f"the {needs.people:,} training people"
         rows["scored by"] = str(needs.scored_by)
         for way, took in (("full fine-tuning", needs.times.epoch_seconds), ("LoRA", needs.times.adapter_seconds)):
-            told = "not measured: memory does not suffice" if took is None else f"{_time(took)} for {of} on this machine"
+            told = (
+                "not measured: memory does not suffice" if took is None else f"{_time(took)} for {of} on this machine"
+            )
             rows[f"{way}, one epoch"] = told
         rows["scoring every title"] = f"{_time(needs.times.scoring_seconds)} for {of} on this machine"
     table = Table("what", "value", title=escape(str(path)))

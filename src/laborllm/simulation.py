@@ -214,12 +214,12 @@ def _lead(workers: Workers, settings: SimulateSettings, models: int) -> str:
     given = {"first": "their first row", "last": "all their rows"}.get(
         str(settings.start), f"their rows up to {settings.start}"
     )
-    years = workers.year[workers.drawn]
+    years, rows = workers.year[workers.drawn], int(workers.drawn.sum())
     how = {"observed": "as the survey has it", "carried": "as in the last given row", "modelled": "drawn once a person"}
     education = how["carried" if settings.start == "last" and settings.education == "observed" else settings.education]
     return (
         f"{models} model{'s' if models > 1 else ''} drew {settings.paths} careers each of "
-        f"{workers.careers.people} test people, given {given}: {int(workers.drawn.sum())} person-years of {years.min()} to {years.max()}. "
+        f"{workers.careers.people} test people, given {given}: {rows} person-years of {years.min()} to {years.max()}. "
         f"Education in these years is {education}; the other covariates stay. "
         "Intervals come from resampling test people; the fitted models are held fixed."
     )

@@ -60,7 +60,7 @@ def altered(careers: Careers, alteration: Alteration, others: Sequence[Careers] 
         careers = some_people(careers, alteration.people, rng)
     if alteration.pooled:
         if not others:
-            raise LaborLLMError("pooled: there is no other survey; name the files of one in experiment.pooling.files")
+            raise LaborLLMError("pooled: there is no other survey; name the files of one in experiments.pooling.files")
         shares = [some_people(each, max(1, round(alteration.pooled * each.people)), rng) for each in others]
         careers = pooled(careers, shares)
     careers = permute_covariates(careers, alteration.permute, rng)

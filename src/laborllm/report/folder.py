@@ -1,6 +1,7 @@
 """Reads a run folder (design section 5): the only door through which the report learns anything."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
+from laborllm.evaluation.cells import GROUPINGS
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.numbers import Estimate
 from laborllm.report.settings import ReportSettings
@@ -19,6 +21,8 @@ from laborllm.survey.careers import EDUCATION, Careers
 
 PAIR = " & "
 """Between the two covariates of a group that is a pair."""
+TOGETHER = re.compile(rf"{PAIR}(?=(?:{'|'.join(GROUPINGS)})=)")
+"""The same where another covariate follows: values may hold its sign."""
 SPREAD = ("std_error", "ci_low", "ci_high")
 SIZE = ("person_years", "people")
 KEYS = ("task", "metric", "subset", "group")
@@ -201,8 +205,10 @@ def value_of(group: str) -> str:
     Examples:
         >>> value_of("gender=female"), value_of("region="), value_of("gender=female & region=south")
         ('female', 'missing', 'female & south')
+        >>> value_of("ethnicity=black & white"), value_of("gender=f=1 & ethnicity=black & white")
+        ('black & white', 'f=1 & black & white')
     """
-    return PAIR.join(one.partition("=")[2].strip() or "missing" for one in group.split(PAIR))
+    return PAIR.join(one.partition("=")[2].strip() or "missing" for one in TOGETHER.split(group))
 
 
 def covariate_of(group: str) -> str:
@@ -212,7 +218,7 @@ def covariate_of(group: str) -> str:
         >>> covariate_of("gender=female"), covariate_of("gender=female & birth_year=1963")
         ('gender', 'gender & birth year')
     """
-    return PAIR.join(one.partition("=")[0].replace("_", " ") for one in group.split(PAIR))
+    return PAIR.join(one.partition("=")[0].replace("_", " ") for one in TOGETHER.split(group))
 
 
 def group_words(group: str) -> str:
@@ -224,7 +230,7 @@ def group_words(group: str) -> str:
     """
     if "=" not in group:
         return "everybody" if group == "all" else group
-    return PAIR.join(f"{covariate_of(one)} “{value_of(one)}”" for one in group.split(PAIR))
+    return PAIR.join(f"{covariate_of(one)} “{value_of(one)}”" for one in TOGETHER.split(group))
 
 
 def read_run(path: Path) -> RunFolder:

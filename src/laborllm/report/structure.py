@@ -39,7 +39,8 @@ def write_structure_page(frames: Mapping[str, pl.DataFrame], path: Path, *, fact
     ]
     lead = (
         "Vectors of occupations, out of each model: they are near one another where the model treats them alike. "
-        "No model was told the broad groups, so what groups explain of the vectors is what it found by itself."
+        "Models are not told the broad groups, but for the Oracle and a logit with the similarity same_group: what "
+        "groups explain of the others' vectors they found by themselves."
     )
     essay = Essay(
         "laborllm structure",
