@@ -83,7 +83,8 @@ def test_the_run_folder_is_as_promised(study_file: Path, tmp_path: Path) -> None
         assert columns == ["person", "year", "occupation", *careers.occupations.codes]
         read = Probabilities.read(out / "probabilities" / f"{name}.parquet")
         assert read.rows.equals(test.table.select("person", "year", "occupation"))
-    assert pl.read_csv(out / "evaluation.csv").columns == ["model", *CELL, "estimate", *SPREAD, "std_error_delta", *BAND]
+    found = pl.read_csv(out / "evaluation.csv").columns
+    assert found == ["model", *CELL, "estimate", *SPREAD, "std_error_delta", *BAND]
     assert pl.read_csv(out / "comparisons.csv").columns == ["model_a", "model_b", *CELL, "difference", *SPREAD, *BAND]
     record = json.loads((out / "record.json").read_text())
     assert {"laborllm", "packages", "hardware", "inputs", "rows", "split", "stages", "models"} <= set(record)
