@@ -9,7 +9,8 @@ import pytest
 
 from tests.test_study import CLASSICAL, WITH_LANGUAGE_MODEL
 
-COMMANDS = ("demo", "run", "careers", "resumes", "check")
+COMMANDS = ("demo", "run", "careers", "resumes", "check", "bootstrap", "compare", "report", "experiment", "structure")
+COMMANDS += ("reproduce", "simulate", "wages", "gap")
 
 
 def laborllm(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -58,5 +58,5 @@ def test_vectors_of_every_kind_of_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LaborLLMError, match="cannot read"):
+    with pytest.raises(LaborLLMError, match="holds no run of a study; give the folder of a finished run"):
         CliRunner().invoke(app, ["structure", str(tmp_path)], catch_exceptions=False)

@@ -14,7 +14,9 @@ from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.networks.sequence_settings import SequenceSettings
 from laborllm.models.probabilities import StoredProbabilities
+from laborllm.record import earlier_record
 from laborllm.report.structure import write_structure_page
+from laborllm.run import NOT_RUNS
 from laborllm.study import Study, needs_torch, read_study
 from laborllm.survey.careers import Careers
 
@@ -36,7 +38,7 @@ def find_structure(run: Path, out: Path, *, command: str) -> Path:
     Raises:
         LaborLLMError: the folder is no run, or no model has vectors.
     """
-    study = read_study(run / "study.toml")
+    study = _finished(run)
     test = Careers.read(run / "careers.parquet").part("test")
     found = list(_vectors(study, run, test))
     if not found:
@@ -52,6 +54,18 @@ def find_structure(run: Path, out: Path, *, command: str) -> Path:
         with whole_file(out / f"{name}.csv") as temporary:
             frame.write_csv(temporary)
     return write_structure_page(frames, out / "structure.html", facts={"Run": str(run), "Command": command})
+
+
+def _finished(run: Path) -> Study:
+    """The study of a run whose models have all answered."""
+    record = earlier_record(run)
+    if "laborllm" not in record or record.keys() & NOT_RUNS.keys():
+        raise LaborLLMError(f"{run}: holds no run of a study; give the folder of a finished run")
+    study = read_study(run / "study.toml")
+    for name in study.models:
+        if not (run / "probabilities" / f"{name}.parquet").is_file():
+            raise LaborLLMError(f"{run}: probabilities/{name}.parquet is missing; run the study again to write it")
+    return study
 
 
 def _vectors(study: Study, run: Path, test: Careers) -> Iterator[Vectors]:

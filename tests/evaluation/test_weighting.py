@@ -23,7 +23,8 @@ def test_without_a_positive_weight_there_is_nothing_weighted(
     few_careers: Careers, models: dict[str, Probabilities]
 ) -> None:
     assert survey_weights(few_careers) == (None, ())
-    assert survey_weights(_weighted(few_careers, np.zeros(len(few_careers)))) == (None, ())
+    none = "weights: none of the test people's is positive, so that no number is weighted"
+    assert survey_weights(_weighted(few_careers, np.zeros(len(few_careers)))) == (None, (none,))
     found = evaluate(models, few_careers, SETTINGS)
     assert found.evaluation_weighted.height == found.comparisons_weighted.height == 0
 

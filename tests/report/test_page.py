@@ -318,13 +318,13 @@ def test_infinite_and_undefined_numbers_are_shown_as_such(run_folder: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("evaluation.csv", None, "evaluation.csv: cannot be read as CSV"),
+        ("evaluation.csv", None, "holds no finished run of laborllm (evaluation.csv is missing"),
         ("evaluation.csv", "model,task\nllm,occupation\n", "evaluation.csv: column metric is missing"),
         ("record.json", "{", "record.json: is no JSON"),
         ("study.toml", "[", "study.toml: is no TOML"),
         ("study.toml", "[report]\nworkers = -1\n", "study.toml: report.workers: Input should be greater"),
         ("study.toml", "[report]\nworker = 1\n", "study.toml: report.worker: Extra inputs are not permitted"),
-        ("careers.parquet", None, "careers.parquet: cannot be read as Parquet"),
+        ("careers.parquet", None, "holds no finished run of laborllm (careers.parquet is missing"),
         ("attainable.csv", "model,baseline,floor,share,std_error,ci_low,ci_high\na,b,c,x,1,1,1\n", "row 1: 'x' is no"),
     ],
 )

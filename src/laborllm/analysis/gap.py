@@ -39,6 +39,8 @@ class AdjustedGap:
         gap_error, unexplained_error, explained_error: standard errors.
         trimmed: share of rows whose propensity was moved to the bound.
         largest_weight: the largest share of the second group's total weight that one row bears.
+        effective_people: of the second group, (sum w)^2 / sum w^2 with w the weight of a person's rows together: as many
+            people of equal weight would tell as much (Kish 1965).
         rows, people: behind the numbers.
     """
 
@@ -50,6 +52,7 @@ class AdjustedGap:
     explained_error: float
     trimmed: float
     largest_weight: float
+    effective_people: float
     rows: int
     people: int
 
@@ -57,7 +60,7 @@ class AdjustedGap:
         """Normal interval of "gap", "explained" or "unexplained".
 
         Examples:
-            >>> AdjustedGap(-0.3, -0.2, -0.1, 0.02, 0.01, 0.02, 0.0, 0.01, 900, 300).interval("unexplained")
+            >>> AdjustedGap(-0.3, -0.2, -0.1, 0.02, 0.01, 0.02, 0.0, 0.01, 90.0, 900, 300).interval("unexplained")
             (-0.219..., -0.180...)
         """
         away = float(stats.norm.ppf((1 + confidence) / 2)) * getattr(self, f"{part}_error")
@@ -75,9 +78,10 @@ def adjusted_gap(
 ) -> AdjustedGap:
     """The doubly robust score for the gap among the first group.
 
-    tau = sum w [G (Y - m(H)) - (1 - G) odds(H) (Y - m(H))] / sum w G, with m = E[Y | G=0, H] and odds = e / (1 - e):
-    right if m or the propensity e is. The standard error is that of the score's sum over independent people, the
-    nuisances being cross-fitted.
+    tau = sum w G (Y - m) / sum w G - sum w (1 - G) odds (Y - m) / sum w (1 - G) odds, with m = E[Y | G=0, H] and
+    odds = e / (1 - e): right if m or the propensity e is. The second group's weights are divided by their own sum
+    (Hajek), not by the first group's, so that a few large odds shift weight between rows but do not add to it. The
+    standard error is that of both ratios over independent people, the nuisances being cross-fitted.
 
     Args:
         outcome: e.g. log wages, shape (rows,).
@@ -92,20 +96,14 @@ def adjusted_gap(
     """
     if not first.any() or first.all():
         raise LaborLLMError("a gap needs people of both groups with a known outcome; one group has none")
-    group = first.astype(np.float64)
     rows = np.ones(len(outcome)) if weights is None else weights / weights.mean()
     kept = nuisances.propensity.clip(trim, 1 - trim)
-    odds = kept / (1 - kept)
+    pull = rows * ~first * kept / (1 - kept)  # the second group, weighted to have the first group's histories
     left = outcome - nuisances.second
-    firsts, seconds = (rows * group).sum(), (rows * (1 - group)).sum()
-    tau = float((rows * (group - (1 - group) * odds) * left).sum() / firsts)
-    means = [float((rows * side * outcome).sum() / total) for side, total in ((group, firsts), (1 - group, seconds))]
-    gap = means[0] - means[1]
-    of_tau = rows * ((group - (1 - group) * odds) * left - group * tau) / firsts  # (rows,)
-    of_gap = rows * (group * (outcome - means[0]) / firsts - (1 - group) * (outcome - means[1]) / seconds)  # (rows,)
+    gap, of_gap = _difference(outcome, rows * first, rows * ~first)
+    tau, of_tau = _difference(left, rows * first, pull)
     _, place = np.unique(person, return_inverse=True)
     errors = [_error(parts, place) for parts in (of_gap, of_tau, of_gap - of_tau)]
-    pull = rows * (1 - group) * odds
     return AdjustedGap(
         gap=gap,
         unexplained=tau,
@@ -115,9 +113,17 @@ def adjusted_gap(
         explained_error=errors[2],
         trimmed=float((kept != nuisances.propensity).mean()),
         largest_weight=float(pull.max() / pull.sum()),
+        effective_people=float(pull.sum() ** 2 / (np.bincount(place, weights=pull) ** 2).sum()),
         rows=len(outcome),
         people=int(place.max()) + 1,
     )
+
+
+def _difference(values: np.ndarray, plus: np.ndarray, minus: np.ndarray) -> tuple[float, np.ndarray]:
+    """A difference of two weighted means, and what each row moves it by, shape (rows,)."""
+    means = [float(weights @ values / weights.sum()) for weights in (plus, minus)]
+    moved = plus * (values - means[0]) / plus.sum() - minus * (values - means[1]) / minus.sum()
+    return means[0] - means[1], moved
 
 
 def _error(parts: np.ndarray, place: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import optimize, sparse, special
 from sklearn.linear_model import LogisticRegression
 
 from laborllm.analysis.gap import AdjustedGap, Nuisances, adjusted_gap, folds_of_people
@@ -92,10 +92,11 @@ def cross_fitted(
 
 @dataclass(frozen=True)
 class _Learned:
-    """A network that has learned, and the scale of the outcome."""
+    """A network that has learned, the calibration of its logit of the group, and the scale of the outcome."""
 
     network: GapNetwork
     objective: Objective
+    calibration: tuple[float, float]
     mean: float
     deviation: float
 
@@ -109,7 +110,8 @@ class _Learned:
     def _ask(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         state = self.network.represent(inputs)  # (rows, width)
         second, difference = self.network.outcome(state).unbind(1)  # (rows,)
-        propensity = self.network.group(state)[:, 0].sigmoid()
+        constant, slope = self.calibration
+        propensity = (constant + slope * self.network.group(state)[:, 0]).sigmoid()
         if self.objective == "residual":
             second = second - propensity * difference  # E[Y | H] less what the first group's share adds
         return second.double().numpy(), propensity.double().numpy()
@@ -156,7 +158,7 @@ class _Learning:
                 f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate"
             )
         network.load_state_dict(kept)
-        return _Learned(network, objective, self.mean, self.deviation)
+        return _Learned(network, objective, self._calibration(network), self.mean, self.deviation)
 
     @torch.inference_mode()
     def _held_out(self, network: GapNetwork, objective: Objective) -> float:
@@ -165,6 +167,15 @@ class _Learning:
         rows = self.validation
         parts = [(len(some), loss(network, self._batch(some), self.settings)) for some in _pieces(rows, 8192)]
         return sum(count * float(value) for count, value in parts) / len(rows)
+
+    @torch.inference_mode()
+    def _calibration(self, network: GapNetwork) -> tuple[float, float]:
+        """Constant and slope that make the logit of the group right for the held-out people."""
+        batches = [self._batch(some) for some in _pieces(self.validation, 8192)]
+        logit = torch.cat([network.group(network.represent(each.inputs))[:, 0] for each in batches])
+        _, first, weights, _ = (column[self.validation].double().numpy() for column in self.columns)
+        people = len(np.unique(self.sample.person[self.validation]))
+        return calibrated(logit.double().numpy(), first, weights, people=people)
 
     def _batches(self, draws: torch.Generator) -> Iterator[Batch]:
         """All rows where they are few, else random batches."""
@@ -187,6 +198,37 @@ class _Learning:
         logit = LogisticRegression(max_iter=200)
         logit.fit(self.sample.inputs, self.sample.first, sample_weight=self.sample.weights)
         return np.asarray(logit.predict_proba(self.sample.inputs)[:, 1])
+
+
+def calibrated(logit: np.ndarray, first: np.ndarray, weights: np.ndarray, *, people: int) -> tuple[float, float]:
+    """Constant a and slope b, from 0 to 1, of logit P(G=1) = a + b logit for people that were not learned from.
+
+    Platt (1999), with two more people, one of each group, of whom the logit tells nothing (it is 0), which keep the
+    constant finite. A network that has learned few people by heart is too sure of itself; one that is not sure enough
+    is left so, for a slope above 1 would be learned from the few people at the ends.
+
+    Args:
+        logit: of rows of held-out people, shape (rows,).
+        first: 1 for the first group, else 0, shape (rows,).
+        weights: of the rows, positive, shape (rows,).
+        people: whose rows they are.
+
+    Examples:
+        >>> constant, slope = calibrated(np.array([5.0, 5.0, -5.0, 5.0]), np.array([1, 1, 0, 0]), np.ones(4), people=4)
+        >>> bool(0 < slope < 1)
+        True
+    """
+    each = weights.sum() / people
+    logit, first = np.append(logit, [0, 0]), np.append(first, [1, 0])
+    weights = np.append(weights, [each, each]) / (weights.sum() + 2 * each)
+
+    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+        own = line[0] + line[1] * logit  # (rows,)
+        wrong = weights * (special.expit(own) - first)
+        return float(weights @ (np.logaddexp(0, own) - first * own)), np.array([wrong.sum(), wrong @ logit])
+
+    found = optimize.minimize(loss, [0.0, 1.0], jac=True, method="L-BFGS-B", bounds=[(None, None), (0, 1)])
+    return float(found.x[0]), float(found.x[1])
 
 
 def _require_people(sample: GapSample) -> None:

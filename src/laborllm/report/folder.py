@@ -239,6 +239,9 @@ def read_run(path: Path) -> RunFolder:
     Raises:
         LaborLLMError: careers.parquet or evaluation.csv is missing, or a file is not what a run writes.
     """
+    for name in ("careers.parquet", "evaluation.csv"):
+        if not (path / name).is_file():
+            raise LaborLLMError(f"{path}: holds no finished run of laborllm ({name} is missing); give the run's folder")
     careers = Careers.read(path / "careers.parquet")
     evaluation = _csv(path, "evaluation", required=True)
     if not evaluation.height:

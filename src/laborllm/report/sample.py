@@ -145,9 +145,10 @@ def stages_table(run: RunFolder) -> Table | None:
     stages = mappings(run.record.get("stages"))
     if not stages:
         return None
-    rows = [_stage_row(stage) for stage in stages]
+    shown = _refits_together(stages)
+    rows = [_stage_row(stage) for stage in shown]
     total = sum(stage.get("seconds") or 0 for stage in stages)
-    peak = max((stage.get("peak_memory_mib") or 0 for stage in stages), default=0)
+    peak = _peak(stages)
     rows.append(("All stages", seconds(total), f"{fixed(peak, 0)} MiB" if peak else "–", ""))
     columns = ("stage", "seconds", "peak_memory_mib", "skipped")
     return Table(
@@ -160,6 +161,25 @@ def stages_table(run: RunFolder) -> Table | None:
         frame=pl.DataFrame([{name: one.get(name) for name in columns} for one in stages], infer_schema_length=None),
         ordered=True,
     )
+
+
+def _refits_together(stages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The stages with all refits of all models as one, where the first of them stands."""
+    refits = [stage for stage in stages if str(stage.get("stage")).startswith("refits/")]
+    if not refits:
+        return list(stages)
+    together = {
+        "stage": f"refits ({len(refits)})",
+        "seconds": sum(stage.get("seconds") or 0 for stage in refits),
+        "peak_memory_mib": _peak(refits) or None,
+        "skipped": all(stage.get("skipped") for stage in refits),
+    }
+    return [together if stage is refits[0] else stage for stage in stages if stage is refits[0] or stage not in refits]
+
+
+def _peak(stages: Sequence[Mapping[str, Any]]) -> float:
+    """The highest memory in use, MiB; 0 where none is known."""
+    return max((stage.get("peak_memory_mib") or 0 for stage in stages), default=0)
 
 
 def _stage_row(stage: Mapping[str, Any]) -> tuple[str, str, str, str]:
