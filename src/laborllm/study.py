@@ -331,12 +331,7 @@ def _require_sound(study: Study, path: Path) -> None:
                 "a Hugging Face checkpoint, relative to the study file"
             )
     _require_forecasters(study, path)
-    for section in ("simulate", "wages", "gap"):
-        for name in getattr(study, section).models:
-            if name not in study.models:
-                raise LaborLLMError(
-                    f"{path}: {section}.models names {name!r}; the models are {', '.join(study.models)}"
-                )
+    _require_known_models(study, path)
     for name in study.evaluation.by:
         if name not in GROUPINGS:
             raise LaborLLMError(f"{path}: evaluation.by names {name!r}; the covariates are {', '.join(GROUPINGS)}")
@@ -350,6 +345,16 @@ def _require_sound(study: Study, path: Path) -> None:
             if not file.exists():
                 raise LaborLLMError(
                     f"{path}: {section} names {file}, which is no file; paths are relative to the study file"
+                )
+
+
+def _require_known_models(study: Study, path: Path) -> None:
+    """Models that other sections name are the study's."""
+    for section in ("simulate", "wages", "gap"):
+        for name in getattr(study, section).models:
+            if name not in study.models:
+                raise LaborLLMError(
+                    f"{path}: {section}.models names {name!r}; the models are {', '.join(study.models)}"
                 )
 
 
