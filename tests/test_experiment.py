@@ -1,5 +1,6 @@
 """Experiments from a study file: cells are kept, gone on with, done again where something changed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 
 from laborllm import experiment as module
 from laborllm.errors import LaborLLMError
-from laborllm.experiment import run_experiment
-from laborllm.study import read_study
+from laborllm.experiment import ExperimentRecord, run_experiment
+from laborllm.record import Record
+from laborllm.run import require_run_folder
+from laborllm.study import read_careers, read_study
+from laborllm.survey.door import careers_from_frame
+from laborllm.survey.occupations import Occupations
 from laborllm.survey.simulated.simulate import simulate
 from laborllm.survey.simulated.world import SimulatedSettings
 
@@ -104,11 +109,44 @@ def test_what_stands_in_the_way_is_one_line(folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "mine" / "letter.txt").write_text("dear")
     study = read_study(folder / "study.toml")
-    with pytest.raises(LaborLLMError, match="mine: holds other files; choose a new folder"):
+    with pytest.raises(LaborLLMError, match=r"mine: holds letter.txt, not the experiment 'history'; choose a new"):
         run_experiment("history", study, folder / "mine", command="test")
     (folder / "other.parquet").unlink()
     with pytest.raises(LaborLLMError, match=r"experiments.pooling names .*other.parquet, which is no file"):
         read_study(folder / "study.toml")
+
+
+def test_a_run_s_folder_and_another_experiment_s_are_left_alone(folder: Path) -> None:
+    study, out = read_study(folder / "study.toml"), folder / "out"
+    (out / "models" / "transition").mkdir(parents=True)
+    Record(command="test", seed=1).write(out)
+    with pytest.raises(LaborLLMError, match=r"out: holds models, not the experiment 'history'"):
+        run_experiment("history", study, out, command="test")
+    assert (out / "models" / "transition").is_dir()
+    ExperimentRecord(command="test", seed=1, experiment="size").write(out)
+    with pytest.raises(LaborLLMError, match="out: holds the experiment 'size', not the experiment 'history'"):
+        run_experiment("history", study, out, command="test")
+    with pytest.raises(LaborLLMError, match="out: holds an experiment, no run of a study"):
+        require_run_folder(study, out)
+
+
+def test_a_file_to_pool_that_does_not_fit_is_said_before_anything_is_fitted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Occupations(codes=("cook",), titles=("Cooks",), groups=("food",))
+    frame = pl.DataFrame({"person": [1, 1], "year": [1980, 1981], "occupation": "cook"})
+    careers_from_frame(frame, elsewhere).write(folder / "other.parquet")
+    monkeypatch.setattr(module, "build_model", lambda *given, **more: pytest.fail("a model was made"))
+    with pytest.raises(LaborLLMError, match="pooled: survey 1 shares no occupation with the study's list"):
+        run(folder, "pooling")
+
+
+def test_the_study_s_own_test_people_are_no_other_survey(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = read_careers(read_study(folder / "study.toml"))
+    replace(own, table=own.table.drop("split")).write(folder / "other.parquet")
+    monkeypatch.setattr(module, "build_model", lambda *given, **more: pytest.fail("a model was made"))
+    with pytest.raises(LaborLLMError, match="other.parquet: holds the study's own test people"):
+        run(folder, "pooling")
 
 
 @pytest.mark.slow

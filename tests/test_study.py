@@ -391,3 +391,13 @@ def test_a_temperature_is_an_option_of_every_model(tmp_path: Path) -> None:
     with pytest.raises(LaborLLMError, match="temperature = true needs the whole list"):
         study_file.write_text(WITH_LANGUAGE_MODEL + 'temperature = true\nprobabilities = "realised"\n')
         read_study(study_file)
+
+
+def test_a_language_model_that_scores_realised_titles_alone_cannot_forecast(study_file: Path) -> None:
+    forecast = "\n[forecast]\nuntil = 1990\n"
+    alone = WITH_LANGUAGE_MODEL.replace('scratch = "tiny"', 'scratch = "tiny"\nprobabilities = "realised"')
+    study_file.write_text(alone + forecast)
+    with pytest.raises(LaborLLMError, match=r'models.llm gives the realised .* probabilities = "full" or leave it out'):
+        read_study(study_file)
+    study_file.write_text(alone + forecast + 'models = ["transition"]\n')
+    assert read_study(study_file).forecast is not None

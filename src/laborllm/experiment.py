@@ -20,7 +20,7 @@ from laborllm.report.experiment import write_experiment_page
 from laborllm.run import fingerprint_of_model
 from laborllm.stages import fingerprint
 from laborllm.study import Progress, Study, build_model, input_files, read_careers, write_study
-from laborllm.survey.careers import Careers
+from laborllm.survey.careers import KEYS, Careers
 
 
 def run_experiment(
@@ -68,6 +68,17 @@ def _require_own_folder(name: str, out: Path) -> None:
         raise LaborLLMError(f"{out}: holds {held}, not the experiment {name!r}; choose a new folder with --out")
 
 
+def _require_other_people(file: Path, careers: Careers, test: Careers) -> None:
+    """Nobody learns from the test people under another name: fewer than half of their person-years are there."""
+    ours, theirs = (each.table.select(pl.col(KEYS).cast(pl.String)) for each in (test, careers))
+    same = ours.join(theirs, on=list(KEYS), how="semi").height
+    if same > len(test) / 2:
+        raise LaborLLMError(
+            f"{file}: holds the study's own test people ({same:,} of their {len(test):,} person-years); give the "
+            "careers of another survey"
+        )
+
+
 class _Experiment:
     """The cells of one experiment, in the order of the models that they need."""
 
@@ -84,8 +95,8 @@ class _Experiment:
         self.train, self.validation, self.test = (self.careers.part(part) for part in ("train", "validation", "test"))
         self.others = self._others() if name == "pooling" else []
         pooled(self.train, self.others)  # files that do not fit are said before any model is fitted
+        self.record.write(out)  # from here on the folder is known as an experiment
         write_study(study, out / "study.toml")
-        self.record.write(out)
         progress("careers", 1, 1)
 
     def nats(self) -> dict[str, np.ndarray]:
@@ -143,8 +154,12 @@ class _Experiment:
 
     def _others(self) -> list[Careers]:
         """The training people of the other surveys; all of their people where they are not split."""
-        found = [Careers.read(file) for file in self.study.experiments.pooling.files]
-        return [each.part("train") if "split" in each.table.columns else each for each in found]
+        found = []
+        for file in self.study.experiments.pooling.files:
+            careers = Careers.read(file)
+            found.append(careers.part("train") if "split" in careers.table.columns else careers)
+            _require_other_people(file, found[-1], self.test)
+        return found
 
     def write(self, nats: dict[str, np.ndarray]) -> Path:
         """The tables of the experiment and its page."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from laborllm.analysis.alterations import altered, realised_after
 from laborllm.analysis.experiments import Experiments, plan_of
@@ -158,3 +159,31 @@ def test_occupations_held_out_are_kept_from_training_and_told_apart() -> None:
     test = careers.part("test")
     assert plan.subsets["held_out"].sum() == test.table["occupation"].cast(pl.String).is_in(gone).sum() >= 20
     assert {one.subset for one in plan.contrasts} == {"all", "held_out"}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"pooling": {"shares": [0.0, 0.0]}}, "0.0 stands twice"),  # a cell less itself would be no contrast
+        ({"covariates": {"covariates": ["gender", "gender"]}}, "'gender' stands twice"),
+        ({"history": {"last_rows": [1, 1]}}, "1 stands twice"),
+        ({"history": {"last_rows": [-1]}}, "greater than or equal to 0"),
+        ({"size": {"people": [0]}}, "greater than or equal to 1"),
+        ({"pooling": {"shares": [1.5]}}, "less than or equal to 1"),
+        ({"titles": {"ways": []}}, "at least 1 item"),
+    ],
+)
+def test_what_no_cell_can_be_made_of_is_refused(section: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Experiments.model_validate(section)
+
+
+def test_more_people_than_there_are_is_said_before_any_fit() -> None:
+    settings = Experiments.model_validate({"size": {"people": [10, 400]}})
+    with pytest.raises(LaborLLMError, match="people names 400; there are 232 training people, name no more"):
+        plan_of("size", settings, LOGIT, simulated(Mechanisms(), people=400))
+
+
+def test_cells_have_file_names_of_their_own_whatever_letters_models_have() -> None:
+    names = {Trial(model, {"last_rows": 1}).name for model in ("modèle", "modéle", "模型一", "模型二")}
+    assert len(names) == 4

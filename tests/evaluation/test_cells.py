@@ -53,3 +53,10 @@ def test_every_grouping_is_words_and_null_where_missing(few_careers: Careers) ->
 def test_an_unknown_covariate_is_named_with_those_allowed(few_careers: Careers) -> None:
     with pytest.raises(LaborLLMError, match=r"evaluation.by: 'race' is no covariate.*use education, .*, cohort"):
         find_cells(few_careers, ("race",))
+
+
+def test_a_value_that_reads_missing_is_one_group_with_those_that_are(few_careers: Careers) -> None:
+    words = [None, "missing", "f", "missing", *["f"] * (len(few_careers) - 4)]
+    careers = replace(few_careers, table=few_careers.table.with_columns(gender=pl.Series(words, dtype=pl.String)))
+    cells = [(cell.group, int(cell.rows.sum())) for cell in find_cells(careers, ("gender",))[0] if "=" in cell.group]
+    assert cells == [("gender=f", len(few_careers) - 3), ("gender=missing", 3)]

@@ -9,10 +9,17 @@ themselves have come about by it.
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from scipy import stats
 
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.uncertainty import person_std_error
+
+TRIMMED_AT_MOST = 0.03
+"""With a larger share of propensities at the bound, the trimming decides the number."""
+FEWEST_EFFECTIVE = 50
+"""With fewer people behind the second group's weighted mean, neither the number nor its standard error is to be
+trusted. Rules of thumb, both."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class AdjustedGap:
         gap_error, unexplained_error, explained_error: standard errors.
         trimmed: share of rows whose propensity was moved to the bound.
         largest_weight: the largest share of the second group's total weight that one row bears.
-        effective_people: of the second group, (sum w)^2 / sum w^2 with w the weight of a person's rows together: as many
-            people of equal weight would tell as much (Kish 1965).
+        effective_people: of the second group, (sum w)^2 / sum w^2 with w the weight of a person's rows together: so
+            many people of equal weight would tell as much (Kish 1965).
         rows, people: behind the numbers.
     """
 
@@ -56,6 +63,11 @@ class AdjustedGap:
     rows: int
     people: int
 
+    @property
+    def reliable(self) -> bool:
+        """Whether there are people to compare with: few trimmed propensities, enough effective people."""
+        return self.trimmed <= TRIMMED_AT_MOST and self.effective_people >= FEWEST_EFFECTIVE
+
     def interval(self, part: str, confidence: float = 0.95) -> tuple[float, float]:
         """Normal interval of "gap", "explained" or "unexplained".
 
@@ -65,6 +77,27 @@ class AdjustedGap:
         """
         away = float(stats.norm.ppf((1 + confidence) / 2)) * getattr(self, f"{part}_error")
         return getattr(self, part) - away, getattr(self, part) + away
+
+
+@dataclass(frozen=True)
+class GapFindings:
+    """A gap split in every way; standard errors are clustered by person.
+
+    Attributes:
+        table: method, part (gap | explained | unexplained), estimate, std_error, ci_low, ci_high, log points; reliable:
+            false where the histories overlap too little for explained and unexplained to be used.
+        overlap: method, trimmed, largest_weight, effective_people, reliable (``AdjustedGap``).
+        terms: method, term, explained, unexplained of the linear decompositions.
+        rows, people: of both groups, with a known outcome.
+        first_people: of the first group.
+    """
+
+    table: pl.DataFrame
+    overlap: pl.DataFrame
+    terms: pl.DataFrame
+    rows: int
+    people: int
+    first_people: int
 
 
 def adjusted_gap(

@@ -15,9 +15,11 @@ from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings, Obje
 from laborllm.errors import LaborLLMError
 
 HELD_OUT = 5
-"""One of so many people of those that are learned from chooses the weights."""
+"""One of so many people of those that are learned from chooses the weights and calibrates the propensities."""
 Inputs: TypeAlias = Any
 """A dense or a sparse (``scipy.sparse.csr_array``) matrix."""
+LARGEST_SLOPE = 1.0
+"""A network that is not sure enough is left so: a slope above 1 would be learned from the few people at the ends."""
 FEWEST = 20
 """People of each group, at least, in what is learned from."""
 
@@ -96,7 +98,8 @@ class _Learned:
 
     network: GapNetwork
     objective: Objective
-    calibration: tuple[float, float]
+    centre: float
+    slope: float
     mean: float
     deviation: float
 
@@ -110,8 +113,8 @@ class _Learned:
     def _ask(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         state = self.network.represent(inputs)  # (rows, width)
         second, difference = self.network.outcome(state).unbind(1)  # (rows,)
-        constant, slope = self.calibration
-        propensity = (constant + slope * self.network.group(state)[:, 0]).sigmoid()
+        logit = self.network.group(state)[:, 0]
+        propensity = (self.centre + self.slope * (logit - self.centre)).sigmoid()
         if self.objective == "residual":
             second = second - propensity * difference  # E[Y | H] less what the first group's share adds
         return second.double().numpy(), propensity.double().numpy()
@@ -128,6 +131,7 @@ class _Learning:
         weights = np.ones(len(held_out)) if sample.weights is None else sample.weights / sample.weights.mean()
         self.mean = float(np.average(sample.outcome, weights=weights))
         self.deviation = float(np.sqrt(np.average((sample.outcome - self.mean) ** 2, weights=weights))) or 1.0
+        self.centre = float(special.logit(np.average(sample.first, weights=weights)))
         standard = (sample.outcome - self.mean) / self.deviation
         columns = standard, sample.first, weights, self._reference()
         self.columns = [torch.tensor(each, dtype=torch.float32) for each in columns]
@@ -158,7 +162,7 @@ class _Learning:
                 f"gap: the loss of the objective {objective!r} is not finite; lower network.learning_rate"
             )
         network.load_state_dict(kept)
-        return _Learned(network, objective, self._calibration(network), self.mean, self.deviation)
+        return _Learned(network, objective, self.centre, self._slope(network), self.mean, self.deviation)
 
     @torch.inference_mode()
     def _held_out(self, network: GapNetwork, objective: Objective) -> float:
@@ -169,13 +173,12 @@ class _Learning:
         return sum(count * float(value) for count, value in parts) / len(rows)
 
     @torch.inference_mode()
-    def _calibration(self, network: GapNetwork) -> tuple[float, float]:
-        """Constant and slope that make the logit of the group right for the held-out people."""
+    def _slope(self, network: GapNetwork) -> float:
+        """How far the logit of the group is to be trusted, by the held-out people."""
         batches = [self._batch(some) for some in _pieces(self.validation, 8192)]
         logit = torch.cat([network.group(network.represent(each.inputs))[:, 0] for each in batches])
         _, first, weights, _ = (column[self.validation].double().numpy() for column in self.columns)
-        people = len(np.unique(self.sample.person[self.validation]))
-        return calibrated(logit.double().numpy(), first, weights, people=people)
+        return calibrated_slope(logit.double().numpy(), first, weights, centre=self.centre)
 
     def _batches(self, draws: torch.Generator) -> Iterator[Batch]:
         """All rows where they are few, else random batches."""
@@ -200,35 +203,30 @@ class _Learning:
         return np.asarray(logit.predict_proba(self.sample.inputs)[:, 1])
 
 
-def calibrated(logit: np.ndarray, first: np.ndarray, weights: np.ndarray, *, people: int) -> tuple[float, float]:
-    """Constant a and slope b, from 0 to 1, of logit P(G=1) = a + b logit for people that were not learned from.
+def calibrated_slope(logit: np.ndarray, first: np.ndarray, weights: np.ndarray, *, centre: float) -> float:
+    """Slope b, from 0 to LARGEST_SLOPE, of logit P(G=1) = centre + b (logit - centre), by people not learned from.
 
-    Platt (1999), with two more people, one of each group, of whom the logit tells nothing (it is 0), which keep the
-    constant finite. A network that has learned few people by heart is too sure of itself; one that is not sure enough
-    is left so, for a slope above 1 would be learned from the few people at the ends.
+    Platt (1999) with the constant fixed, so that b = 0 gives everybody the share of the first group: a constant of its
+    own, learned from the few held-out people, does more harm than good. A network that knows the people it learned from
+    by heart is too sure of others; b < 1 corrects that.
 
     Args:
         logit: of rows of held-out people, shape (rows,).
         first: 1 for the first group, else 0, shape (rows,).
         weights: of the rows, positive, shape (rows,).
-        people: whose rows they are.
+        centre: logit of the share of the first group.
 
     Examples:
-        >>> constant, slope = calibrated(np.array([5.0, 5.0, -5.0, 5.0]), np.array([1, 1, 0, 0]), np.ones(4), people=4)
-        >>> bool(0 < slope < 1)
-        True
+        >>> logit = np.array([4.0, 4.0, 4.0, -4.0])
+        >>> round(calibrated_slope(logit, np.array([1.0, 1.0, 0.0, 0.0]), np.ones(4), centre=0.0), 2)
+        0.27
     """
-    each = weights.sum() / people
-    logit, first = np.append(logit, [0, 0]), np.append(first, [1, 0])
-    weights = np.append(weights, [each, each]) / (weights.sum() + 2 * each)
 
-    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
-        own = line[0] + line[1] * logit  # (rows,)
-        wrong = weights * (special.expit(own) - first)
-        return float(weights @ (np.logaddexp(0, own) - first * own)), np.array([wrong.sum(), wrong @ logit])
+    def loss(slope: float) -> float:
+        own = centre + slope * (logit - centre)  # (rows,)
+        return float(weights @ (np.logaddexp(0, own) - first * own))
 
-    found = optimize.minimize(loss, [0.0, 1.0], jac=True, method="L-BFGS-B", bounds=[(None, None), (0, 1)])
-    return float(found.x[0]), float(found.x[1])
+    return float(optimize.minimize_scalar(loss, bounds=(0, LARGEST_SLOPE), method="bounded").x)
 
 
 def _require_people(sample: GapSample) -> None:

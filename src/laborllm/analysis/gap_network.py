@@ -16,9 +16,6 @@ from torch.nn import functional
 
 from laborllm.analysis.gap_settings import GapNetworkSettings, Objective
 
-HELD_OUT = 5
-"""One of so many people chooses the weights."""
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -1,13 +1,12 @@
 """A gap decomposed in every way: unadjusted, linear on hand-made histories, and by learned representations."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from scipy import sparse
 
-from laborllm.analysis.gap import AdjustedGap
+from laborllm.analysis.gap import AdjustedGap, GapFindings
 from laborllm.analysis.gap_learning import GapSample, decompose
 from laborllm.analysis.gap_settings import NAMES, GapSettings
 from laborllm.analysis.history_features import Columns, history_columns, history_vectors
@@ -20,26 +19,7 @@ from laborllm.models.regression.dense_logit import Axes
 
 LINEAR = {"Mincer": "Oaxaca-Blinder, Mincer", "history": "Oaxaca-Blinder, with history"}
 PARTS = ("gap", "explained", "unexplained")
-
-
-@dataclass(frozen=True)
-class GapFindings:
-    """A gap split in every way; standard errors are clustered by person.
-
-    Attributes:
-        table: method, part (gap | explained | unexplained), estimate, std_error, ci_low, ci_high, log points.
-        overlap: method, trimmed (share of rows whose propensity was moved to the bound), largest_weight.
-        terms: method, term, explained, unexplained of the linear decompositions.
-        rows, people: of both groups, with a known outcome.
-        first_people: of the first group.
-    """
-
-    table: pl.DataFrame
-    overlap: pl.DataFrame
-    terms: pl.DataFrame
-    rows: int
-    people: int
-    first_people: int
+OVERLAP = ("trimmed", "largest_weight", "effective_people", "reliable")
 
 
 def gap_findings(
@@ -83,7 +63,7 @@ def gap_findings(
     adjusted = decompose(GapSample(outcome, first, inputs, person), settings, progress)
     frames += [_adjusted(NAMES[objective], found, confidence) for objective, found in adjusted.items()]
     overlap = [
-        {"method": NAMES[objective], "trimmed": found.trimmed, "largest_weight": found.largest_weight}
+        {"method": NAMES[objective], **{name: getattr(found, name) for name in OVERLAP}}
         for objective, found in adjusted.items()
     ]
     people, firsts = len(np.unique(person)), len(np.unique(person[first]))
@@ -164,16 +144,16 @@ def _linear(method: str, found: Decomposition, draws: np.ndarray, confidence: fl
         least=-np.inf,
     )
     estimates = [getattr(found, part) for part in PARTS]
-    return _frame(method, estimates, error, low, high)
+    return _frame(method, estimates, error, low, high, reliable=True)
 
 
 def _adjusted(method: str, found: AdjustedGap, confidence: float) -> pl.DataFrame:
     low, high = zip(*(found.interval(part, confidence) for part in PARTS), strict=True)
     estimates, errors = zip(*((getattr(found, part), getattr(found, f"{part}_error")) for part in PARTS), strict=True)
-    return _frame(method, estimates, errors, low, high)
+    return _frame(method, estimates, errors, low, high, reliable=found.reliable)
 
 
-def _frame(method: str, *columns: object) -> pl.DataFrame:
+def _frame(method: str, *columns: object, reliable: bool) -> pl.DataFrame:
     names = ("estimate", "std_error", "ci_low", "ci_high")
     values = {name: np.asarray(each, dtype=np.float64) for name, each in zip(names, columns, strict=True)}
-    return pl.DataFrame({"method": [method] * 3, "part": PARTS, **values})
+    return pl.DataFrame({"method": [method] * 3, "part": PARTS, **values, "reliable": reliable})

@@ -80,12 +80,10 @@ def _column(name: str) -> str:
 
 
 def _groups(values: pl.Series) -> list[Cell]:
-    """One cell per value in sorted order, missing last."""
-    known = values.drop_nulls().unique().sort().to_list()
-    cells = [Cell("all", f"{values.name}={value}", values.eq(value).fill_null(False).to_numpy()) for value in known]
-    if values.null_count():
-        cells.append(Cell("all", f"{values.name}=missing", values.is_null().to_numpy()))
-    return cells
+    """One cell per value in sorted order, missing last; a value that reads "missing" is the same as none."""
+    words = values.fill_null("missing")
+    names = sorted(words.unique().to_list(), key=lambda value: (value == "missing", value))
+    return [Cell("all", f"{values.name}={value}", words.eq(value).to_numpy()) for value in names]
 
 
 def people_in(rows: np.ndarray, person: np.ndarray) -> int:

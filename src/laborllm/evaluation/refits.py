@@ -8,7 +8,7 @@ independent. The law of total variance splits
 The first part, of the test people, is the person-clustered variance of the fit on the whole sample, which an
 evaluation reports alone. The second, of the training people, is learned from refits on people drawn with replacement
 (LABOR-LLM, evaluation): with v_r the metric of refit r on the same test people, u_ri the share of person i in it (see
-``Fits``) and bars for means over the R refits,
+``Fits``), and v and u_i their means over the R refits,
 
     V_training = max(0, sum over r of (v_r - v)² / (R - 1) - n / (n - 1) sum over i, r of (u_ri - u_i)² / (R - 1)).
 
@@ -125,11 +125,11 @@ def perplexity_of(log_likelihood: np.ndarray, person_years: np.ndarray) -> Fits:
 def split_variance(fits: Fits, *, confidence: float, positive: bool = False) -> VarianceSplit:
     """Standard errors of a metric over test people, over training people, and over both.
 
-    The training part takes the spread of refits around the fit at hand for the spread of fits around the best one. That
-    is right where a metric moves in proportion to what is learned, as of a model held back by a penalty or stopped
-    early. Of a model fitted by the very metric it is judged by, and by nothing else, the slope at the best fit is zero:
-    the refits' variance is then three times that of new samples, in small ones more, so that intervals are too wide,
-    not too narrow.
+    The training part takes the spread of refits for the spread of fits on new training people. That is right where a
+    metric moves in proportion to what is learned, as of a model held back by a penalty or stopped early. Of a model
+    fitted by the very metric it is judged by, and by nothing else, the slope at the best fit is zero: the refits'
+    variance is then three times that of new samples, in small ones more, so that intervals are too wide, not too
+    narrow.
 
     Args:
         fits: of a metric, or of a difference of two.
@@ -181,9 +181,8 @@ def _training_variance(fits: Fits) -> float:
     refits, people = len(fits.values) - 1, fits.influence.shape[1]
     if refits < 2 or people < 2 or not np.isfinite(fits.influence).all():
         return np.nan
-    values, influence = fits.values[1:] - fits.values[0], fits.influence[1:] - fits.influence[0]
-    between = float(values.var(ddof=1))
-    interaction = people / (people - 1) * float(influence.var(axis=0, ddof=1).sum())
+    between = float(fits.values[1:].var(ddof=1))
+    interaction = people / (people - 1) * float(fits.influence[1:].var(axis=0, ddof=1).sum())
     return max(between - interaction, 0.0)
 
 

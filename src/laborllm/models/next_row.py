@@ -80,6 +80,44 @@ class DrawsLast(Protocol):
         """
 
 
+class Drawer(Protocol):
+    """Draws rows and reads histories on; those that part share what was read before.
+
+    Attributes:
+        together: how many people may be drawn at once; 0 where memory does not suffice for one.
+    """
+
+    together: int
+
+    def begin(self, people: np.ndarray) -> None:
+        """Read what is observed of some people, shape (people,): they are the first histories."""
+
+    def draw(self, history: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
+        """Occupations of the row behind the histories, as ``DrawsLast``; each history is drawn from at least once."""
+
+    def follow(self, parent: np.ndarray, occupation: np.ndarray) -> None:
+        """Read on behind the row drawn last.
+
+        Args:
+            parent: the history that each new one goes on from, ascending, shape (histories,).
+            occupation: position of one that was drawn there, shape (histories,).
+        """
+
+
+@runtime_checkable
+class DrawsOn(Protocol):
+    """A model that draws row by row and keeps what it has read."""
+
+    def drawer(self, careers: Careers, observed: np.ndarray, *, paths: int) -> Drawer | None:
+        """Draws these careers; None where the model cannot keep what it has read.
+
+        Args:
+            careers: rows observed and, behind them, rows to draw, whose occupations are not read.
+            observed: how many rows of each person are observed, shape (people,).
+            paths: of each person.
+        """
+
+
 def memory_of(model: Model) -> int | None:
     """How many rows before a row its prediction depends on; None where it depends on all."""
     return model.memory if isinstance(model, ShortMemory) else None

@@ -9,8 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from laborllm.models.next_row import DrawsLast
-from laborllm.models.paths import CELLS_AT_A_TIME, PATHS_AT_A_TIME, _Future, _people_to_draw, _runs, draw_paths
+from laborllm.models.next_row import Drawer, DrawsLast, DrawsOn
+from laborllm.models.paths import (
+    CELLS_AT_A_TIME,
+    PATHS_AT_A_TIME,
+    _Future,
+    _people_to_draw,
+    _runs,
+    _with_occupation,
+    draw_paths,
+)
 from laborllm.models.probabilities import Model
 from laborllm.survey.careers import Careers
 
@@ -72,12 +80,25 @@ class _Drawn(_Future):
         """All draws, shape (drawn_rows, paths)."""
         occupation = np.empty((len(self.row), self.paths), dtype=np.int16)
         together = max(1, PATHS_AT_A_TIME // self.paths)
+        drawer = self._drawer()
+        if drawer is not None:
+            together = min(together, drawer.together)
         for begin in range(0, len(self.who), together):
-            self._draw(self.who[begin : begin + together], occupation)
+            self._draw(self.who[begin : begin + together], drawer, occupation)
             progress(before + min(begin + together, len(self.who)), total)
         return occupation
 
-    def _draw(self, people: np.ndarray, occupation: np.ndarray) -> None:
+    def _drawer(self) -> Drawer | None:
+        """What draws these people's careers and reads them on, if the model offers it."""
+        if not isinstance(self.model, DrawsOn):
+            return None
+        rows = np.concatenate([np.arange(self.begin[person], self.after[person]) for person in self.who])
+        occupation = np.where(np.isin(rows, self.row), 0, self.occupation[rows])
+        careers = Careers(_with_occupation(self.table[rows], self.occupations.codes, occupation), self.occupations)
+        drawer = self.model.drawer(careers, (self.first - self.begin)[self.who], paths=self.paths)
+        return drawer if drawer is not None and drawer.together else None
+
+    def _draw(self, people: np.ndarray, drawer: Drawer | None, occupation: np.ndarray) -> None:
         """Draw the first row of every one of some people, then the second, …"""
         lengths = (self.after - self.first)[people]
         people = people[np.argsort(-lengths, kind="stable")]  # whoever ends first stands last
@@ -86,11 +107,21 @@ class _Drawn(_Future):
         node = np.repeat(np.arange(len(people)), self.paths)  # (people × paths,): the history that a path has
         for step in range(draws.shape[2]):
             left = int((lengths > step).sum())
-            node, example = self._histories(node[: left * self.paths], draws[:left], step)
+            before, (node, example) = node, self._histories(node[: left * self.paths], draws[:left], step)
             so_far = draws.reshape(-1, draws.shape[2])[example, :step]
-            chosen = self._chosen(people[example // self.paths], so_far, node, self.first[people[:left]] + step)
+            rows = self.first[people[:left]] + step
+            if drawer is None:
+                chosen = self._chosen(people[example // self.paths], so_far, node, rows)
+            else:
+                if step:
+                    drawer.follow(before[example], so_far[:, -1].astype(np.int64))
+                else:
+                    drawer.begin(np.searchsorted(self.who, people))
+                order, own = np.argsort(node, kind="stable"), self._generators_of(rows)
+                chosen = np.empty(len(node), dtype=np.int64)
+                chosen[order] = drawer.draw(node[order], [own[path] for path in order.tolist()])
             draws[:left, :, step] = chosen.reshape(left, self.paths)
-            occupation[np.searchsorted(self.row, self.first[people[:left]] + step)] = draws[:left, :, step]
+            occupation[np.searchsorted(self.row, rows)] = draws[:left, :, step]
 
     def _chosen(self, person: np.ndarray, so_far: np.ndarray, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The next row of every path, shape (paths,).
@@ -104,7 +135,7 @@ class _Drawn(_Future):
         assert isinstance(self.model, DrawsLast)  # as the caller saw
         order = np.argsort(node, kind="stable")
         ends = np.cumsum(np.bincount(node))  # (histories,)
-        generators = [generator for row in rows.tolist() for generator in self._generators(row)]
+        generators = self._generators_of(rows)
         begin = self.begin[person]
         lengths = self.first[person] + so_far.shape[1] + 1 - begin
         chosen = np.empty(len(node), dtype=np.int64)
@@ -114,6 +145,10 @@ class _Drawn(_Future):
             own = [generators[path] for path in mine.tolist()]
             chosen[mine] = self.model.draw_last(careers, node[mine] - some.start, own)
         return chosen
+
+    def _generators_of(self, rows: np.ndarray) -> list[np.random.Generator]:
+        """The randomness of each path of some people's rows, shape (paths,)."""
+        return [generator for row in rows.tolist() for generator in self._generators(row)]
 
     def _generators(self, row: int) -> list[np.random.Generator]:
         """The randomness of each path of a person's row; it depends on the seed, the person, the year and the path."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
+from laborllm.analysis.gap import FEWEST_EFFECTIVE, TRIMMED_AT_MOST, GapFindings
 from laborllm.analysis.gap_settings import GapSettings
-from laborllm.analysis.gap_tables import GapFindings
 from laborllm.report.drawing import Plot, dot, drawing, looks_of, rows, settled
 from laborllm.report.essay import Essay, Section, write_essay
 from laborllm.report.numbers import Estimate, fixed, interval, percent, whole
@@ -28,8 +28,12 @@ WORDS = (
 PARTS = ("gap", "explained", "unexplained")
 OVERLAP = (
     "Where hardly anybody of the second group has a history like the first group's, the adjusted gap rests on few "
-    "people. Trimmed propensities and a row that bears much of the weight are the signs of it."
+    "people. The signs of it are trimmed propensities, a row that bears much of the weight, and few effective people: "
+    "the second group, weighted to have the first group's histories, tells as much as so many people of equal weight. "
+    f"With more than {percent(TRIMMED_AT_MOST, 0)} trimmed or fewer than {FEWEST_EFFECTIVE} effective people (rules of "
+    "thumb) a number is marked: do not use."
 )
+UNUSABLE = "do not use"
 
 
 def write_gap_page(
@@ -62,7 +66,13 @@ def write_gap_page(
 def gap_rows(findings: GapFindings, ci: str) -> Table:
     """Gap, explained and unexplained part by every method."""
     methods = findings.table["method"].unique(maintain_order=True)
-    shown = [(Cell(method), *(number_cell(_estimate(findings, method, part)) for part in PARTS)) for method in methods]
+    shown = [
+        (
+            Cell(method, badge=UNUSABLE if _doubts(findings, method) else ""),
+            *(number_cell(_estimate(findings, method, part)) for part in PARTS),
+        )
+        for method in methods
+    ]
     return Table(
         name="gap",
         title="The gap in log wages, and its parts",
@@ -78,15 +88,21 @@ def gap_rows(findings: GapFindings, ci: str) -> Table:
 def overlap_rows(findings: GapFindings, settings: GapSettings) -> Table:
     """How far the groups' histories overlap."""
     shown = [
-        (Cell(row["method"]), Cell(percent(row["trimmed"], 2)), Cell(percent(row["largest_weight"], 2)))
+        (
+            Cell(row["method"], badge="" if row["reliable"] else UNUSABLE),
+            Cell(percent(row["trimmed"], 2)),
+            Cell(percent(row["largest_weight"], 2)),
+            Cell(whole(round(row["effective_people"]))),
+        )
         for row in findings.overlap.iter_rows(named=True)
     ]
     return Table(
         name="gap_overlap",
         title="Overlap of histories",
         caption=f"Trimmed: rows whose propensity lay below {settings.trim:g} or above {1 - settings.trim:g} and was "
-        "moved there; largest weight: the share of the second group's weight that one row bears.",
-        head=("Method", "Trimmed", "Largest weight"),
+        "moved there; largest weight: the share of the second group's weight that one row bears; effective people of "
+        "the second group: (sum w)² / sum w², w the weight of a person's rows.",
+        head=("Method", "Trimmed", "Largest weight", "Effective people"),
         rows=tuple(shown),
         frame=findings.overlap,
     )
@@ -122,14 +138,16 @@ def gap_plot(findings: GapFindings, ci: str) -> Plot:
         rows(axes, ["Unadjusted", *methods])
         dot(axes, 0, gap, looks["unadjusted"], hollow=True)
         for place, method in enumerate(methods, start=1):
-            dot(axes, place, _estimate(findings, method, "unexplained"), looks[method])
+            estimate = _estimate(findings, method, "unexplained")
+            dot(axes, place, estimate, looks[method], hollow=bool(_doubts(findings, method)))
         axes.axvline(0, linewidth=1, color="0.6", zorder=1)
         axes.set_xlabel("Log points")
         return settled(
             Plot(
                 name="gap",
                 title="The gap, unadjusted and adjusted for histories",
-                caption=f"Bars are {ci}. Descriptive: not the effect of the group.",
+                caption=f"Bars are {ci}. Hollow below the first row: do not use, too little overlap. "
+                "Descriptive: not the effect of the group.",
                 alt=f"Dot plot of the unadjusted gap, {fixed(gap.value, 3)}, and {len(methods)} adjusted ones.",
                 frame=frame,
                 figure=figure,
@@ -147,13 +165,25 @@ def sentences(findings: GapFindings, settings: GapSettings) -> list[str]:
     ]
     for method in methods:
         left = _estimate(findings, method, "unexplained")
-        written.append(f"{method}: {fixed(left.value, 3)} {interval(left, 3)} is left between like histories.")
-    worst = findings.overlap.sort("trimmed", descending=True).row(0, named=True)
-    if worst["trimmed"] > 0.01:
-        written.append(
-            f"Overlap is poor: {percent(worst['trimmed'], 1)} of propensities were trimmed ({worst['method']})."
-        )
+        said = f"{fixed(left.value, 3)} {interval(left, 3)} is left between like histories."
+        doubts = _doubts(findings, method)
+        warned = f"do not use this number, for {' and '.join(doubts)}. " if doubts else ""
+        written.append(f"{method}: {warned}{said}")
     return written
+
+
+def _doubts(findings: GapFindings, method: str) -> list[str]:
+    """Why a method's adjusted numbers should not be used; none of linear decompositions, which do not weigh people."""
+    of = findings.overlap.filter(pl.col("method") == method)
+    if of.is_empty() or of["reliable"][0]:
+        return []
+    doubts = []
+    if of["trimmed"][0] > TRIMMED_AT_MOST:
+        doubts.append(f"{percent(of['trimmed'][0], 1)} of propensities were trimmed")
+    if of["effective_people"][0] < FEWEST_EFFECTIVE:
+        people = whole(round(of["effective_people"][0]))
+        doubts.append(f"the people to compare with count for no more than {people} (effective people)")
+    return doubts
 
 
 def _estimate(findings: GapFindings, method: str, part: str) -> Estimate:

@@ -235,6 +235,15 @@ class TitleTree:
         return np.where(self.parent < 0, 0, np.searchsorted(self.inner, self.parent) + 1)
 
     @cached_property
+    def only(self) -> np.ndarray:
+        """The edge below each edge that alone leaves its node and leads to an inner one, -1 where none, (edges,)."""
+        below = np.full(len(self.token), -1, dtype=np.int64)
+        children = np.bincount(self.parent[self.parent >= 0], minlength=len(self.token))
+        alone = self.inner[(self.parent[self.inner] >= 0) & (children[self.parent[self.inner]] == 1)]
+        below[self.parent[alone]] = alone
+        return below
+
+    @cached_property
     def _by_source(self) -> tuple[np.ndarray, np.ndarray]:
         """Edges ordered by ``source``, and where each source's edges begin, shapes (edges,) and (inner + 2,)."""
         order = np.argsort(self.source, kind="stable")

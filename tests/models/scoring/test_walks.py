@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from laborllm.models.probabilities import normalise
 from laborllm.models.scoring.llama import LlamaForward
-from laborllm.models.scoring.scorer import Scorer
-from laborllm.models.scoring.walks import TopTitles, sample_titles, top_titles
+from laborllm.models.scoring.scorer import Pack, Scorer
+from laborllm.models.scoring.walks import TopTitles, sample_titles, top_titles, walk
 from laborllm.text.titles import TitleTree, TokenizedResume
 from tests.models.scoring.brute_force import (
     LINE_END,
@@ -217,6 +217,31 @@ def test_a_draw_depends_on_its_own_generator_alone(family: str, case: Case) -> N
         for resume in case.resumes:
             alone = sample_titles(scorer, [resume], case.tree, generators(seed, case.rows))
             assert np.array_equal(alone[resume.rows], together[resume.rows])
+
+
+@torch.inference_mode()
+def test_walks_behind_one_line_are_independent_of_one_another(nine: Case) -> None:
+    """Walks that share what is fed: each fits the exact distribution, and each pair that of two draws apart."""
+    scorer = Scorer(likely(level(random_model("llama")), nine.sequences, 1.0))  # less sure: walks often begin again
+    raw = scorer.titles(nine.resumes, nine.tree, rows=1)[0].astype(float)
+    times, each = 1500, 3
+    lines = scorer.lines(Pack.of(repeated(nine, times)), nine.tree)
+    drawn = walk(lines, np.repeat(np.arange(times), each), generators(6, times * each)).reshape(times, each)
+    pairs = (raw[:, None] + raw).ravel()
+    for one, two in ((0, 1), (1, 2), (0, 2)):
+        assert fits(drawn[:, one], raw) > 1e-3
+        assert fits(drawn[:, one] * len(raw) + drawn[:, two], pairs) > 1e-3
+
+
+@torch.inference_mode()
+def test_many_walks_behind_few_lines_follow_each_lines_distribution(rng: np.random.Generator) -> None:
+    case = random_case(rng, random_list(rng, 30), [[12, 9], [4]])
+    scorer = Scorer(likely(level(random_model("llama")), case.sequences, 3.0))
+    raw = scorer.titles(case.resumes, case.tree, rows=3).astype(float)
+    line = np.repeat(np.arange(3), 2000)
+    drawn = walk(scorer.lines(Pack.of(case.resumes), case.tree), line, generators(5, len(line)))
+    for place in range(3):
+        assert fits(drawn[line == place], raw[place]) > 1e-3
 
 
 def test_other_generators_draw_other_titles(nine: Case) -> None:

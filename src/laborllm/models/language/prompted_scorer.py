@@ -45,7 +45,7 @@ class PromptedScorer:
         """
         if resumes:
             longest = max(resumes, key=lambda resume: len(resume.prompt) + int(resume.cuts[-1]))
-            self._behind(longest.prompt).check([longest])
+            self.behind(longest.prompt).check([longest])
 
     def realised(self, resumes: Sequence[PromptedResume], *, rows: int, progress: Progress = no_progress) -> np.ndarray:
         """Raw log-probability of each realised title, nats, float64, shape (rows,); see ``Scorer.realised``."""
@@ -84,13 +84,14 @@ class PromptedScorer:
         done = 0
         for some in _by_prompt(resumes):
             scored = np.concatenate([np.asarray(resume.rows[resume.first_scored :]) for resume in some])
-            found = score(self._behind(some[0].prompt), some, partial(_after, progress, done))
+            found = score(self.behind(some[0].prompt), some, partial(_after, progress, done))
             raw = found if raw is None else raw
             raw[scored] = found[scored]
             done += len(scored)
         return np.full(rows, np.nan) if raw is None else raw
 
-    def _behind(self, prompt: np.ndarray) -> Scorer:
+    def behind(self, prompt: np.ndarray) -> Scorer:
+        """The scorer of résumés behind one prompt."""
         if not len(prompt) and self._prompt is None:
             return self._scorer
         if self._prompt is None or not np.array_equal(prompt, self._prompt):

@@ -1,6 +1,6 @@
 """Trees of titles laid behind prefixes of encoded careers, and what each of their nodes sees."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +14,8 @@ from laborllm.models.scoring.llama import Encoded, LlamaForward, shared
 from laborllm.text.titles import TitleTree
 
 QUERIES_PER_GROUP = 32
+See = Callable[[Any, torch.Tensor], Part]
+"""Attention to what stands behind documents: (layer, query), the latter of shape (rows, heads, head width)."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,21 @@ class Grove:
         forward: the model.
         encoded: the documents, with keys and values.
         document: which document each line belongs to, shape (lines,).
-        cut: how many tokens of it the line sees, shape (lines,).
+        cut: how many tokens the line sees: of the document, or of all of it and of what stands behind, shape (lines,).
         tree: the closed list's tokens.
+        behind: the lines of some nodes -> what these see behind the documents, if anything stands there.
     """
 
     def __init__(
-        self, forward: LlamaForward, encoded: Encoded, document: np.ndarray, cut: np.ndarray, tree: TitleTree
+        self,
+        forward: LlamaForward,
+        encoded: Encoded,
+        document: np.ndarray,
+        cut: np.ndarray,
+        tree: TitleTree,
+        behind: Callable[[np.ndarray], See | None] = lambda line: None,
     ) -> None:
-        self.forward, self.encoded, self.tree = forward, encoded, tree
+        self.forward, self.encoded, self.tree, self.behind = forward, encoded, tree, behind
         self.document, self.cut = document, cut
         self.place = np.full((len(cut), len(tree.inner)), -1, dtype=np.int64)  # row of each node that has been fed
         self.keys: list[torch.Tensor] = []
@@ -147,10 +156,12 @@ class _Prefixes:
     def __init__(self, grove: Grove, line: np.ndarray, kin: "tuple[torch.Tensor, ...]", keep: bool) -> None:
         self.grove, self.keep = grove, keep
         self.query, self.key, self.mask, self.back = kin
-        present, begin = np.unique(line, return_index=True)
-        first = grove.encoded.starts[grove.document[present]]
+        self.behind = grove.behind(line)
+        starts, document = grove.encoded.starts, grove.document[line]
+        cut = np.minimum(starts[document] + grove.cut[line], starts[document + 1])  # (nodes,)
+        begin = np.flatnonzero((np.diff(document, prepend=-1) != 0) | (np.diff(cut, prepend=-1) != 0))
         rows = pairwise([*begin.tolist(), len(line)])
-        self.spans = list(zip(rows, first.tolist(), (first + grove.cut[present]).tolist(), strict=True))
+        self.spans = list(zip(rows, starts[document[begin]].tolist(), cut[begin].tolist(), strict=True))
 
     def __call__(self, layer: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         encoded = self.grove.encoded
@@ -162,7 +173,8 @@ class _Prefixes:
         if self.keep:
             key, value = self.grove.stored(layer.number, key, value)
         kin = self._kin(query, key, value, layer.scale)
-        return joined([prefix, kin, *shared(encoded.past, layer, query)])
+        behind = [] if self.behind is None else [self.behind(layer, query)]
+        return joined([prefix, *behind, kin, *shared(encoded.past, layer, query)])
 
     def _kin(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Part:
         """Attention to ancestors and to the node itself."""

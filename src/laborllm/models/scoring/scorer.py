@@ -16,7 +16,9 @@ import torch
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.room import free_memory, lacks_memory, row_bytes
+from laborllm.models.scoring.histories import Histories
 from laborllm.models.scoring.hugging_face import device_of
+from laborllm.models.scoring.llama import LlamaForward
 from laborllm.models.scoring.precision import arithmetic
 from laborllm.models.scoring.routes import Forward, Probe, choose_forward, context_length, plant, read_edges
 from laborllm.text.titles import TitleTree, TokenizedResume
@@ -204,7 +206,14 @@ class Scorer:
         self._check(pack, [tree.path(place) for place in {0, len(tree.leaf) - 1}])
         forward = self.forward
         encoded = forward.encode(pack.documents, pack.roots, past=self._past(forward), keep=len(tree.inner) > 0)
-        return Lines(forward, encoded, pack, tree, self.rows)
+        return Lines(forward, encoded.states, plant(forward, encoded, pack.document, pack.cut, tree), self.rows)
+
+    def histories(self, documents: Sequence[np.ndarray], tree: TitleTree) -> Histories:
+        """Texts encoded, to be gone on from token by token; the own forward pass alone can."""
+        forward = self.forward
+        assert isinstance(forward, LlamaForward)  # as the caller saw
+        ends = [np.array([len(document) - 1]) for document in documents]
+        return Histories(forward, forward.encode(documents, ends, past=self._past(forward)), tree, self.rows)
 
     def over_packs(
         self,
@@ -306,26 +315,24 @@ class Scorer:
 
 
 class Lines:
-    """Scored lines of encoded résumés, each with a tree of titles behind its prefix.
+    """Prefixes that have been encoded, each with a tree of titles behind it.
 
     Args:
         forward: the forward pass that encoded them.
-        encoded: the résumés; its states are those at the lines' roots.
-        pack: the résumés' lines.
-        tree: the closed list's tokens.
+        states: at the ends of the prefixes, what ``forward.read`` takes, shape (lines, ...).
+        grove: the trees.
         rows: nodes that are fed together.
     """
 
-    def __init__(self, forward: Forward, encoded: Any, pack: Pack, tree: TitleTree, rows: int) -> None:
-        self.forward, self.encoded, self.tree, self.rows = forward, encoded, tree, rows
-        self.count = len(pack.row)
-        self.grove = plant(forward, encoded, pack.document, pack.cut, tree)
+    def __init__(self, forward: Forward, states: Any, grove: Any, rows: int) -> None:
+        self.forward, self.states, self.grove, self.rows = forward, states, grove, rows
+        self.tree, self.count = grove.tree, len(grove.document)
 
     def roots(self) -> np.ndarray:
         """Log-probabilities of the edges, those that leave the roots filled in, shape (lines, edges)."""
         edges = np.zeros((self.count, len(self.tree.token)))
         lines = np.arange(self.count)
-        read_edges(self.forward, self.encoded.states, lines, np.zeros_like(lines), self.tree, edges)
+        read_edges(self.forward, self.states, lines, np.zeros_like(lines), self.tree, edges)
         return edges
 
     def feed_all(self, edges: np.ndarray) -> None:

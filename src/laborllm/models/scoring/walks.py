@@ -112,15 +112,30 @@ def sample_titles(
     title = np.full(rows, -1, dtype=np.int64)
 
     def draw(pack: Pack) -> None:
-        bounds = _Bounds(scorer.lines(pack, tree))
         own = [generators[row] for row in pack.row.tolist()]
         used = [deepcopy(generator) for generator in own]  # work that memory cuts off draws the same again
-        title[pack.row] = _Walkers(bounds, used).titles()
+        title[pack.row] = walk(scorer.lines(pack, tree), np.arange(len(own)), used)
         for generator, after in zip(own, used, strict=True):
             generator.bit_generator.state = after.bit_generator.state
 
     scorer.over_packs(resumes, draw, rows=rows, progress=progress)
     return title
+
+
+def walk(lines: Lines, line: np.ndarray, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    """Titles drawn behind lines, independent of one another, though walks behind one line share the nodes fed.
+
+    A walk's chance to end at a title is the title's probability over the bound at its root, whatever is fed meanwhile.
+
+    Args:
+        lines: the prefixes.
+        line: behind which of them each title is drawn, shape (walks,).
+        generators: the randomness of each walk, shape (walks,).
+
+    Returns:
+        Positions in the closed list, shape (walks,).
+    """
+    return _Walkers(_Bounds(lines), line, generators).titles()
 
 
 def _top_of(lines: Lines, pack: Pack, tolerance: float, top: TopTitles) -> None:
@@ -187,14 +202,30 @@ class _Bounds:
         largest = np.where(self.open, self.bound, -np.inf).max(axis=1)
         return self.open & loose[:, None] & (self.bound >= largest[:, None] - np.log(4))
 
+    def chains(self, line: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Some open edges with those below them up to where titles part, ordered by line: a walk needs them all."""
+        lines, edges = [line], [edge]
+        while len(edges[-1]):
+            below = self.tree.only[edges[-1]]
+            kept = below >= 0
+            lines.append(lines[-1][kept])
+            edges.append(below[kept])
+        return np.divmod(
+            np.sort(np.concatenate(lines) * len(self.tree.token) + np.concatenate(edges)), len(self.tree.token)
+        )
+
     def expand(self, line: np.ndarray, edge: np.ndarray) -> None:
         """Feed the nodes at the ends of some open edges, ordered by line, and lower the bounds above them."""
-        source = np.searchsorted(self.tree.inner, edge) + 1
-        self.lines.feed(line, source - 1, self.edges)
-        place, child = self.tree.leaving(source)
-        self.path[line[place], child] = self.path[line[place], edge[place]] + finite(self.edges[line[place], child])
-        self.bound[line[place], child] = self.path[line[place], child]
+        self.lines.feed(line, np.searchsorted(self.tree.inner, edge), self.edges)
         self.fed[line, edge] = True
+        depths = self.tree.depth[edge]
+        for depth in np.unique(depths).tolist():
+            above, node = line[depths == depth], edge[depths == depth]
+            place, child = self.tree.leaving(np.searchsorted(self.tree.inner, node) + 1)
+            self.path[above[place], child] = self.path[above[place], node[place]] + finite(
+                self.edges[above[place], child]
+            )
+            self.bound[above[place], child] = self.path[above[place], child]
         self._lower(line, edge)
 
     def _lower(self, line: np.ndarray, edge: np.ndarray) -> None:
@@ -214,43 +245,55 @@ class _Bounds:
 
 
 class _Walkers:
-    """One walk down each line's tree."""
+    """Walks down the lines' trees.
 
-    def __init__(self, bounds: _Bounds, generators: Sequence[np.random.Generator]) -> None:
-        self.bounds, self.generators = bounds, generators
+    Args:
+        bounds: of the lines.
+        line: each walk's, shape (walks,).
+        generators: shape (walks,).
+    """
+
+    def __init__(self, bounds: _Bounds, line: np.ndarray, generators: Sequence[np.random.Generator]) -> None:
+        self.bounds, self.line, self.generators = bounds, line, generators
         self.children = {-1: np.flatnonzero(bounds.tree.parent < 0)}  # of the nodes that walks have come to
         self.title = {int(edge): place for place, edge in enumerate(bounds.tree.leaf)}
 
     def titles(self) -> np.ndarray:
-        """The title that each walk ends at, shape (lines,)."""
+        """The title that each walk ends at, shape (walks,)."""
         at = np.full(len(self.generators), -1, dtype=np.int64)
         walking = np.arange(len(at))
         while len(walking):
-            for line in walking.tolist():
-                at[line] = self._down(line, int(at[line]))
+            for walk in walking.tolist():
+                at[walk] = self._down(walk, int(at[walk]))
             walking = walking[~self.bounds.is_title[at[walking]]]
             if len(walking):
                 self._feed(walking, at)
         return np.array([self.title[edge] for edge in at.tolist()])
 
-    def _down(self, line: int, edge: int) -> int:
+    def _down(self, walk: int, edge: int) -> int:
         """From a node that has been fed (-1: the root) to a title, or to a node that has not been fed."""
+        line, generator = self.line[walk], self.generators[walk]
         while edge == -1 or self.bounds.fed[line, edge]:
             children = self.children.get(edge)
             if children is None:
                 source = np.searchsorted(self.bounds.tree.inner, [edge]) + 1
                 children = self.children[edge] = self.bounds.tree.leaving(source)[1]
+            if len(children) == 1:
+                edge = int(children[0])
+                continue
             bound = self.bounds.bound[line, children]
             upto = np.exp(bound - bound.max()).cumsum()
-            nth = int(np.searchsorted(upto, self.generators[line].random() * upto[-1], side="right"))
+            nth = int(np.searchsorted(upto, generator.random() * upto[-1], side="right"))
             edge = int(children[min(nth, len(children) - 1)])
         return edge
 
     def _feed(self, walking: np.ndarray, at: np.ndarray) -> None:
         """Feed the nodes where walks stand; some go on from there, the others begin again at the root."""
-        before = self.bounds.bound[walking, at[walking]]
-        self.bounds.expand(walking, at[walking])
-        after = self.bounds.bound[walking, at[walking]]
-        for line, old, new in zip(walking.tolist(), before.tolist(), after.tolist(), strict=True):
-            if np.log1p(-self.generators[line].random()) >= new - old:
-                at[line] = -1
+        line, edges = self.line[walking], self.bounds.bound.shape[1]
+        before = self.bounds.bound[line, at[walking]]
+        here = np.divmod(np.unique(line * edges + at[walking]), edges)
+        self.bounds.expand(*self.bounds.chains(*here))
+        after = self.bounds.bound[line, at[walking]]
+        for walk, old, new in zip(walking.tolist(), before.tolist(), after.tolist(), strict=True):
+            if np.log1p(-self.generators[walk].random()) >= new - old:
+                at[walk] = -1
