@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from laborllm.compare import compare_runs, people_hash
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.folder import read_run
-from laborllm.run import run_study
+from laborllm.running.compare import compare_runs, people_hash
+from laborllm.running.run import run_study
 from laborllm.study import read_study
 from laborllm.survey.careers import Careers
 
@@ -75,8 +75,8 @@ def quick_report() -> Iterator[None]:
         return out / "report.html"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("laborllm.run.write_report", written)
-        patch.setattr("laborllm.compare.write_report", written)
+        patch.setattr("laborllm.running.run.write_report", written)
+        patch.setattr("laborllm.running.compare.write_report", written)
         yield
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from laborllm.analysis.experiments import (
+from laborllm.analysis.experiments.experiments import (
     CovariatesExperiment,
     Experiments,
     HistoryExperiment,
@@ -18,11 +18,11 @@ from laborllm.analysis.experiments import (
     TitlesExperiment,
 )
 from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
-from laborllm.analysis.simulation_settings import Counterfactual, SimulateSettings
+from laborllm.analysis.simulation.simulation_settings import Counterfactual, SimulateSettings
 from laborllm.analysis.wage_terms import WageSettings
-from laborllm.evaluation.aggregates import PublishedSettings
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.evaluation.forecasts import ForecastSettings
+from laborllm.evaluation.published.aggregates import PublishedSettings
 from laborllm.models.baselines import TransitionSettings
 from laborllm.models.ensemble import EnsembleSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings, TrainingSettings

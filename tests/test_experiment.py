@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm import experiment as module
 from laborllm.errors import LaborLLMError
-from laborllm.experiment import ExperimentRecord, run_experiment
 from laborllm.record import Record
-from laborllm.run import require_run_folder
+from laborllm.running import experiment as module
+from laborllm.running.experiment import ExperimentRecord, run_experiment
+from laborllm.running.run import require_run_folder
 from laborllm.study import read_careers, read_study
 from laborllm.survey.door import careers_from_frame
 from laborllm.survey.occupations import Occupations

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.forecasting import ForecastStages
 from laborllm.models.ranks import ALONE
-from laborllm.run import StudyRun
+from laborllm.running.forecasting import ForecastStages
+from laborllm.running.run import StudyRun
 from laborllm.study import read_study
 
 STUDY = """

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 import transformers as hf
 
-from laborllm import models_commands
+from laborllm.commands import models as models_commands
 from laborllm.errors import LaborLLMError
 from laborllm.models.language.hub import OFFLINE, plan_upload, push
 from laborllm.models.language.scratch import tiny_llama, train_tokenizer
@@ -161,6 +161,6 @@ def test_what_the_hub_says_is_one_line(tuned: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_hub_is_imported_by_push_alone(tmp_path: Path) -> None:
-    code = "import sys, laborllm.models_commands, laborllm.models.language.hub; print('huggingface_hub' in sys.modules)"
+    code = "import sys, laborllm.commands.models, laborllm.models.language.hub; print('huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "False"

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laborllm.run import run_study
+from laborllm.running.run import run_study
 from laborllm.study import read_careers, read_study
 from laborllm.survey.careers import Careers
 

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from laborllm import refits
 from laborllm.errors import LaborLLMError
 from laborllm.models.baselines import TransitionFrequencies
 from laborllm.models.probabilities import Probabilities
-from laborllm.refits import Refits, bootstrap_study, draw_careers, fits_of, is_constant, person_sums, with_seeds
-from laborllm.run import run_study
+from laborllm.running import refits
+from laborllm.running.refits import Refits, bootstrap_study, draw_careers, fits_of, is_constant, person_sums, with_seeds
+from laborllm.running.run import run_study
 from laborllm.study import Study, read_study
 from laborllm.survey.careers import Careers, split_by_person
 
@@ -67,7 +67,7 @@ def quick_report() -> Iterator[None]:
         return out / "report.html"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("laborllm.run.write_report", written)
+        patch.setattr("laborllm.running.run.write_report", written)
         yield
 
 

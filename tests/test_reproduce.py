@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from laborllm.cli import app
 from laborllm.errors import LaborLLMError
-from laborllm.reproduce import Materials, reproduce
+from laborllm.running.reproduce import Materials, reproduce
 
 
 def test_without_a_survey_nothing_starts(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
+from laborllm.commands.results import app
 from laborllm.errors import LaborLLMError
-from laborllm.result_commands import app
-from laborllm.run import run_study
+from laborllm.running.run import run_study
 from laborllm.study import read_careers, read_study
 from tests.test_cli import laborllm
 
@@ -56,7 +56,7 @@ def quick_report() -> Iterator[None]:
         return out / "report.html"
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("laborllm.run", "laborllm.compare", "laborllm.report.page"):
+        for module in ("laborllm.running.run", "laborllm.running.compare", "laborllm.report.page"):
             patch.setattr(f"{module}.write_report", written)
         yield
 

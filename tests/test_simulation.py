@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.analysis.counterfactuals import MEANING
-from laborllm.analysis.simulation_settings import SimulateSettings
+from laborllm.analysis.simulation.counterfactuals import MEANING
+from laborllm.analysis.simulation.simulation_settings import SimulateSettings
 from laborllm.errors import LaborLLMError
-from laborllm.run import run_study
-from laborllm.simulation import simulate_study
+from laborllm.running.run import run_study
+from laborllm.running.simulation import simulate_study
 from laborllm.study import Study
 from laborllm.survey.careers import Careers
 

@@ -16,7 +16,7 @@ import pytest
 
 from laborllm.errors import LaborLLMError
 from laborllm.models.probabilities import Probabilities
-from laborllm.run import run_study
+from laborllm.running.run import run_study
 from laborllm.study import KINDS, ModelSettings, read_careers, read_study, write_study
 from laborllm.survey.careers import PARTS, Careers
 
@@ -325,7 +325,7 @@ import resource, sys
 from pathlib import Path
 from typing import get_args
 from laborllm.errors import LaborLLMError
-from laborllm.run import run_study
+from laborllm.running.run import run_study
 from laborllm.study import read_study
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 try:

@@ -10,10 +10,10 @@ from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
 from laborllm.analysis.semi_simulated import with_wages
 from laborllm.analysis.wage_terms import WageSettings
 from laborllm.errors import LaborLLMError
+from laborllm.running.wages import study_gap, study_wages
 from laborllm.study import Study, read_study
 from laborllm.survey.simulated.simulate import simulate
 from laborllm.survey.simulated.world import SimulatedSettings
-from laborllm.wages import study_gap, study_wages
 
 STUDY = """
 [survey]

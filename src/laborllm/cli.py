@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from laborllm import analysis_commands, models_commands, result_commands, survey_commands
+from laborllm.commands import analysis, models, results, survey
 from laborllm.errors import LaborLLMError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(result_commands.app)
-app.add_typer(survey_commands.app, name="survey")
-app.add_typer(models_commands.app, name="models")
+app.add_typer(results.app)
+app.add_typer(survey.app, name="survey")
+app.add_typer(models.app, name="models")
 console = Console()
 messages = Console(stderr=True)
 
@@ -128,7 +128,7 @@ def check(study: StudyFile) -> None:
 
     Example: `laborllm check examples/simulated.toml`
     """
-    from laborllm.check import check_study
+    from laborllm.running.check import check_study
     from laborllm.study import read_study
 
     facts = Table("what", "value", title=escape(f"{study}: everything can be read"))
@@ -139,12 +139,12 @@ def check(study: StudyFile) -> None:
     console.print(facts)
 
 
-app.command()(analysis_commands.experiment)
-app.command()(analysis_commands.structure)
-app.command()(analysis_commands.simulate)
-app.command()(analysis_commands.wages)
-app.command()(analysis_commands.gap)
-app.command()(analysis_commands.reproduce)
+app.command()(analysis.experiment)
+app.command()(analysis.structure)
+app.command()(analysis.simulate)
+app.command()(analysis.wages)
+app.command()(analysis.gap)
+app.command()(analysis.reproduce)
 
 
 def show_results(out: Path, confidence: float) -> None:
@@ -173,7 +173,7 @@ def show_results(out: Path, confidence: float) -> None:
 
 def _run(study: Path, out: Path, command: str) -> None:
     from laborllm.models.ranks import Ranks
-    from laborllm.run import run_study
+    from laborllm.running.run import run_study
     from laborllm.study import read_study
 
     with Ranks.of_environment() as ranks:

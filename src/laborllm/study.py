@@ -10,9 +10,9 @@ import numpy as np
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
-from laborllm.analysis.experiments import Experiments
+from laborllm.analysis.experiments.experiments import Experiments
 from laborllm.analysis.gap_settings import GapSettings
-from laborllm.analysis.simulation_settings import SimulateSettings
+from laborllm.analysis.simulation.simulation_settings import SimulateSettings
 from laborllm.analysis.wage_terms import WageSettings
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.cells import GROUPINGS

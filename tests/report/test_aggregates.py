@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.evaluation.aggregate_rates import RATES, compare_with_aggregates
-from laborllm.evaluation.aggregates import LINES, Aggregates
 from laborllm.evaluation.evaluate import EvaluationSettings
+from laborllm.evaluation.published.aggregate_rates import RATES, compare_with_aggregates
+from laborllm.evaluation.published.aggregates import LINES, Aggregates
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.aggregates import aggregates_findings, aggregates_plots, aggregates_tables
 from laborllm.report.drawing import as_svg

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from laborllm.evaluation.evaluate import EvaluationSettings
-from laborllm.evaluation.gains import FEATURES, LEAVES, who_gains
+from laborllm.evaluation.groups.gains import FEATURES, LEAVES, who_gains
 from laborllm.models.probabilities import Probabilities
 from laborllm.report.drawing import as_svg
 from laborllm.report.folder import read_run

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from laborllm.errors import LaborLLMError
-from laborllm.evaluation.representativeness import DISTANCES, GAPS
+from laborllm.evaluation.groups.representativeness import DISTANCES, GAPS
 from laborllm.report.drawing import Plot, as_svg, drawing, settled, write_plot
 from laborllm.report.folder import read_run
 from laborllm.report.representativeness import (

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation import tables
-from laborllm.evaluation.aggregates import PublishedSettings
 from laborllm.evaluation.cells import find_cells
 from laborllm.evaluation.checks import check_prediction, check_totals, require_something
 from laborllm.evaluation.draws import ModelDraws, Sample, model_draws
+from laborllm.evaluation.published.aggregates import PublishedSettings
 from laborllm.evaluation.row_scores import RowScores, row_scores
 from laborllm.evaluation.row_sums import row_sums
 from laborllm.evaluation.tasks import Tasks, find_tasks

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from laborllm.analysis.trials import Findings, Plan
+from laborllm.analysis.experiments.trials import Findings, Plan
 from laborllm.report.drawing import Plot, dot, drawing, log_ticks, looks_of, settled, shortened
 from laborllm.report.essay import Essay, Section, write_essay
 from laborllm.report.numbers import Estimate, difference_decimals, fixed, interval, perplexity, standard_error, whole

@@ -18,6 +18,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.files import file_hash, is_temporary, whole_folder
 from laborllm.report.folder import RunFolder, read_run
 from laborllm.report.sample import mapping, mappings
+from laborllm.report.template import TEMPLATES
 
 FOLDER, README = "replication", "README.md"
 TODO = "**TODO (author):**"
@@ -223,7 +224,7 @@ def confidential(name: str, file: Path) -> str:
 
 def _render(run: RunFolder, study: Mapping[str, Any], inputs: Sequence[Input], outputs: Mapping[str, str]) -> str:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=False,  # Markdown: words of the user's go through ``plain`` or ``code``
         undefined=StrictUndefined,
         trim_blocks=True,

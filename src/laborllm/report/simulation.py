@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from laborllm.analysis.career_sums import ALL
-from laborllm.analysis.counterfactuals import MEANING
+from laborllm.analysis.simulation.career_sums import ALL
+from laborllm.analysis.simulation.counterfactuals import MEANING
 from laborllm.report.drawing import INK, MUTED, Plot, drawing, looks_of, settled, shortened
 from laborllm.report.essay import Essay, Section, write_essay
 from laborllm.report.numbers import Estimate, fixed, interval, whole

@@ -15,7 +15,7 @@ from laborllm.report.drawing import SERIES, SERIES_DARK, Plot, as_svg
 from laborllm.report.numbers import percent, whole
 from laborllm.report.tables import Table
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def fill(
@@ -37,7 +37,7 @@ def fill(
         plots: name -> plot.
         scripts: files of this folder that make up the page's script.
     """
-    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in scripts)
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     page = _environment().get_template(template)
     return page.render(
@@ -54,7 +54,7 @@ def fill(
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -82,7 +82,9 @@ def test_whole_paths_follow_the_exact_distribution(few_careers: Careers, tmp_pat
     found = draw_occupations(model, one, later(one), paths=paths, seed=1).astype(int)
     exact = np.empty((n, n))
     for first in range(n):
-        shares = np.exp(model.predict(career_reader.with_titles(one, np.array([1]), np.array([first, 0]))).log_probabilities)
+        shares = np.exp(
+            model.predict(career_reader.with_titles(one, np.array([1]), np.array([first, 0]))).log_probabilities
+        )
         exact[first] = shares[1, first] * shares[2]
     counted = np.bincount(found[0] * n + found[1], minlength=n * n)
     kept = exact.ravel() * paths > 5
@@ -147,7 +149,7 @@ def test_memory_decides_how_many_people_are_drawn_at_once(
     few_careers: Careers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fitted(few_careers, tmp_path)
-    monkeypatch.setattr(career_reader, "free_memory", lambda device: 2**24)
+    monkeypatch.setattr(career_reader, "free_memory", lambda device: 2**26)
     few, many = (together(model, several(few_careers), paths=paths) for paths in (10, 1))
     assert few is not None
     assert many is not None
@@ -165,7 +167,7 @@ def test_lines_that_depend_on_the_title_before_are_noticed(few_careers: Careers,
 
     def depends(careers: Careers) -> list[Any]:
         found = model._behind_prompts(careers)
-        if careers.occupation[1] != longest:
+        if (careers.occupation[1:3] != longest).any():
             found[0].tokens[int(found[0].ends[0])] += 1  # the token behind the first title
         return found
 

@@ -23,7 +23,7 @@ from laborllm.errors import LaborLLMError
 from laborllm.models.ranks import Ranks
 from laborllm.models.scoring import shards as shards_module
 from laborllm.models.scoring.shards import FOLDER, Progress, Score, cut_into_shards, discard_shards, score_in_shards
-from laborllm.run import run_study
+from laborllm.running.run import run_study
 from laborllm.study import read_study
 from laborllm.survey.careers import Careers
 from laborllm.text.titles import TokenizedResume

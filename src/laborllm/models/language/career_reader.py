@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import torch
 
+from laborllm.models.language.language_model_settings import LanguageModelSettings
+from laborllm.models.language.prompted_scorer import PromptedScorer
 from laborllm.models.language.prompts import PromptedResume
 from laborllm.models.room import free_memory
 from laborllm.models.scoring.hugging_face import device_of
@@ -80,6 +82,43 @@ class CareerReader:
         """Tokens of the row to draw before its title, shape (tokens,)."""
         resume = self.resumes[person]
         return resume.tokens[int(resume.ends[self.observed[person] + self.step - 1]) : self._cut(person)]
+
+
+def may_be_read_on(settings: LanguageModelSettings) -> bool:
+    """Whether a row's text is that of the row before and some more: no windows, no examples or shuffles anew."""
+    text = settings.text
+    return (
+        settings.probabilities == "full"
+        and settings.use != "in_context"
+        and text.last_rows is None
+        and not text.permute
+    )
+
+
+def read_on(
+    scorer: PromptedScorer,
+    resumes: Sequence[PromptedResume],
+    observed: np.ndarray,
+    tree: TitleTree,
+    *,
+    paths: int,
+    gib: float | None,
+) -> CareerReader | None:
+    """What draws careers of ``careers_ahead``; None where there are none, or the model has not our forward pass.
+
+    Args:
+        scorer: the language model, checked on these résumés.
+        resumes: as ``CareerReader`` has them.
+        observed: as ``CareerReader`` has them.
+        tree: the closed list's tokens.
+        paths: of each person.
+        gib: memory that keys and values may take, GiB; half of what is free if not given.
+    """
+    behind = scorer.behind(resumes[0].prompt) if resumes else None
+    if behind is None or not isinstance(behind.forward, LlamaForward):
+        return None
+    memory = None if gib is None else gib * 2**30
+    return CareerReader(behind, resumes, observed, tree, paths=paths, memory=memory)
 
 
 def careers_ahead(

@@ -14,7 +14,7 @@ import torch
 from laborllm.errors import LaborLLMError
 from laborllm.files import whole_file, whole_folder
 from laborllm.models.language.adapters import add_adapters, load_adapters, load_in_four_bits, save_adapters
-from laborllm.models.language.career_reader import CareerReader, careers_ahead
+from laborllm.models.language.career_reader import CareerReader, careers_ahead, may_be_read_on, read_on
 from laborllm.models.language.embedding import load_embedding
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.examples import States, choose_examples, example_resumes
@@ -32,7 +32,6 @@ from laborllm.models.next_row import WHOLE_LIST
 from laborllm.models.probabilities import PhaseProgress, Probabilities, normalise
 from laborllm.models.ranks import ALONE, Ranks
 from laborllm.models.scoring.fingerprint import model_fingerprint
-from laborllm.models.scoring.llama import LlamaForward
 from laborllm.models.scoring.precision import BFLOAT16, to_bfloat16_layers
 from laborllm.models.scoring.routes import context_length
 from laborllm.models.scoring.scorer import Scorer
@@ -256,16 +255,12 @@ class LanguageModel:
         return draw_titles(self._drawing, resumes, TitleTree.of(self.resumes.sequences), history, generators)
 
     def drawer(self, careers: Careers, observed: np.ndarray, *, paths: int) -> CareerReader | None:
-        """Draws titles row by row, as ``next_row.DrawsOn``; raises as ``predict_last``."""
-        text = self.settings.text
-        if self.settings.use == "in_context" or text.last_rows or text.permute or self.settings.probabilities != "full":
+        """Draws titles and reads careers on, as ``next_row.DrawsOn``."""
+        if not may_be_read_on(self.settings):
             return None
         resumes = careers_ahead(careers, observed, self.resumes.sequences, self._behind_prompts)
-        scorer = self._scorer(resumes).behind(resumes[0].prompt) if resumes else None
-        if scorer is None or not isinstance(scorer.forward, LlamaForward):
-            return None
-        tree = TitleTree.of(self.resumes.sequences)
-        return CareerReader(scorer, resumes, observed, tree, paths=paths)
+        gib, tree = self.settings.memory_gib, TitleTree.of(self.resumes.sequences)
+        return read_on(self._scorer(resumes), resumes, observed, tree, paths=paths, gib=gib)
 
     def _behind_prompts(self, careers: Careers) -> list[PromptedResume]:
         """Tokens of careers that are to be predicted, behind what the settings put ahead of them."""

@@ -1,0 +1,1 @@
+"""Where gains come from: careers altered one thing at a time."""

@@ -1,0 +1,1 @@
+"""Careers drawn forward, and under other circumstances."""

@@ -1,0 +1,1 @@
+"""Who is predicted well, and for whom a model is right."""

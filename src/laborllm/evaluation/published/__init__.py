@@ -1,0 +1,1 @@
+"""Rates that others have published, beside those that models imply."""
