@@ -8,8 +8,8 @@ of its mass the model has on few titles, of which random weights know nothing. E
 rows behind the first one of the same N test people, T at most, P paths each, from the same weights in float32, on one
 thread:
 
-- laborllm: ``draw_occupations``, over the closed list. A history that several paths share is read once; titles are
-  drawn by walks down their tree.
+- laborllm: ``draw_occupations``, over the closed list. Keys and values are kept: a history goes on by the tokens of
+  what was drawn, paths that part share what came before; titles are drawn by walks down their tree.
 - xgrammar: ``generate(do_sample=True)`` row after row, all paths of a batch together, padded on the left, with the
   library's logits processor for the grammar of the 335 titles; the text of what was drawn is put behind the history.
 - transformers alone: the same with ``prefix_allowed_tokens_fn`` and a tree of the titles' tokens.
@@ -19,8 +19,9 @@ each normalised on its own, which is not the model's probability normalised over
 the latter exactly. Nothing else is compared of them than that each draw is a title of the list.
 
 A round is every way once, in one order and in the other in turn; medians over rounds of CPU seconds of the process are
-given, what is prepared once (tree, grammar) apart. ``--walks`` measures beside it how many times cheaper a walk is than
-scoring the whole list for one draw behind one history, from which ``title_draws.WALK`` was chosen.
+given, what is prepared once (tree, grammar) apart. ``--anew`` draws as well as for models that keep nothing, every
+history encoded anew. ``--walks`` measures beside it how many times cheaper a walk is than scoring the whole list for
+one draw behind one history, from which ``title_draws.WALK`` was chosen.
 
 Peers are no dependencies of the project; they go into an environment of their own, which leaves torch as it is:
 
@@ -54,6 +55,7 @@ from laborllm.survey.simulated.simulate import SimulatedSettings, simulate
 from laborllm.text.resume import ResumeSettings, write_resumes
 from laborllm.text.titles import TitleTree
 
+ANEW = "laborllm, every history encoded anew"
 OURS, GRAMMAR, PREFIX = "laborllm", "generate with xgrammar", "generate with prefix_allowed_tokens_fn"
 BATCH = 64
 Way = Callable[[Careers, np.ndarray, int], np.ndarray]
@@ -78,6 +80,16 @@ def learned(folder: Path, epochs: float) -> tuple[LanguageModel, Careers]:
 def ours(model: LanguageModel) -> Way:
     """Paths as the package draws them."""
     return lambda careers, drawn, paths: draw_occupations(model, careers, drawn, paths=paths, seed=1)
+
+
+def anew(model: LanguageModel) -> Way:
+    """Paths as the package draws them from models that keep nothing of what they have read."""
+
+    class Forgetful:
+        description, facts = model.description, model.facts
+        fit, predict, draw_last = model.fit, model.predict, model.draw_last
+
+    return lambda careers, drawn, paths: draw_occupations(Forgetful(), careers, drawn, paths=paths, seed=1)
 
 
 class Generate:
@@ -211,6 +223,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--model", type=Path, help="keep the trained model here, or take the one that is there")
+    parser.add_argument("--anew", action="store_true")
     parser.add_argument("--walks", action="store_true")
     parser.add_argument("--without", nargs="*", default=[], help="ways that are left out")
     options = parser.parse_args()
@@ -218,7 +231,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, test = learned(options.model or Path(folder), options.epochs)
     careers, drawn = work_of(test, options.people, options.years)
-    makers = {OURS: ours, GRAMMAR: with_grammar, PREFIX: with_prefix}
+    makers = {OURS: ours, GRAMMAR: with_grammar, PREFIX: with_prefix} | ({ANEW: anew} if options.anew else {})
     prepared = {
         name: cpu(lambda make=make: make(model)) for name, make in makers.items() if name not in options.without
     }

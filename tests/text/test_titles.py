@@ -136,3 +136,13 @@ def test_leaving_lists_each_edge_at_its_source() -> None:
     assert (tree.source[edge] == node).all()
     node, edge = tree.leaving(np.array([0, 0]))
     assert sorted(tree.token[edge[node == 0]]) == sorted(tree.token[edge[node == 1]]) == [1, 3]
+
+
+@settings(deadline=None, max_examples=60)
+@given(lists)
+def test_only_names_the_single_inner_node_below_an_edge(words: list[str]) -> None:
+    tree = TitleTree.of([tuple(ord(letter) for letter in word + "\n") for word in words])
+    for edge, below in enumerate(tree.only.tolist()):
+        children = np.flatnonzero(tree.parent == edge).tolist()
+        alone = len(children) == 1 and children[0] in tree.inner.tolist()
+        assert below == (children[0] if alone else -1)

@@ -1,7 +1,7 @@
 """Occupations of rows to come, drawn path by path, where their probabilities are not asked for.
 
 The draws are those of ``paths.draw_paths``, but for models that draw at less cost than they give probabilities
-(``next_row.DrawsLast``).
+(``next_row.DrawsLast``), and keep what they have read where they can (``next_row.DrawsOn``).
 """
 
 import hashlib
@@ -117,9 +117,9 @@ class _Drawn(_Future):
                     drawer.follow(before[example], so_far[:, -1].astype(np.int64))
                 else:
                     drawer.begin(np.searchsorted(self.who, people))
-                order, own = np.argsort(node, kind="stable"), self._generators_of(rows)
+                order, generators = np.argsort(node, kind="stable"), self._generators_of(rows)
                 chosen = np.empty(len(node), dtype=np.int64)
-                chosen[order] = drawer.draw(node[order], [own[path] for path in order.tolist()])
+                chosen[order] = drawer.draw(node[order], [generators[path] for path in order.tolist()])
             draws[:left, :, step] = chosen.reshape(left, self.paths)
             occupation[np.searchsorted(self.row, rows)] = draws[:left, :, step]
 

@@ -19,6 +19,9 @@ from laborllm.text.titles import TitleTree, TokenizedResume
 
 KEYS_AND_VALUES, COPIES = 2, 2
 """Both lie twice in memory while those of the next row are made of them."""
+ENOUGH = 2**31
+"""Bytes of keys and values that fill the processor: who goes together, and so the last bits, is then the same however
+much memory is free."""
 BYTES_OF_EDGE = 40
 """What a walk holds of each edge of a history's tree."""
 
@@ -53,7 +56,9 @@ class CareerReader:
         ahead = max(int(resume.cuts[-1]) - begin for resume, begin in zip(resumes, begins, strict=True))
         history = KEYS_AND_VALUES * COPIES * ahead * _row_bytes(scorer) + BYTES_OF_EDGE * len(tree.token)
         free = memory or SHARE_OF_FREE_MEMORY * free_memory(device_of(scorer.model))
-        self.together = min(int(free // (paths * history)), max(1, scorer.rows // max(begins)))
+        suffices = free >= paths * history
+        several = min(int(min(free, ENOUGH) // (paths * history)), scorer.rows // max(begins))
+        self.together = max(1, several) if suffices else 0
 
     @torch.inference_mode()
     def begin(self, people: np.ndarray) -> None:
@@ -138,7 +143,7 @@ def careers_ahead(
         sequences: the tokens of each title.
         tokens: writes careers.
     """
-    longest = np.argmax([len(sequence) for sequence in sequences])
+    longest = np.array([np.argmax([len(sequence) for sequence in sequences])])
     found = tokens(with_titles(careers, observed, longest))
     others = tokens(with_titles(careers, observed, np.arange(len(sequences))))
     if len(found) != careers.people or len(others) != careers.people:
@@ -161,12 +166,15 @@ def with_titles(careers: Careers, observed: np.ndarray, places: np.ndarray) -> C
 
 def _same_lines(one: PromptedResume, other: PromptedResume, observed: int) -> bool:
     """Whether all is the same but the titles of the rows to draw."""
-    kept = []
-    for resume in (one, other):
-        drawn = [np.arange(a, b) for a, b in zip(resume.cuts[observed:], resume.ends[observed:], strict=True)]
-        lines = np.delete(resume.cuts, np.s_[:observed]) - np.cumsum([0, *map(len, drawn[:-1])])
-        kept.append(np.concatenate([np.delete(resume.tokens, np.concatenate(drawn)), lines]))
-    return np.array_equal(*kept)
+    (ours, at), (theirs, there) = (_without_titles(resume, observed) for resume in (one, other))
+    return np.array_equal(ours, theirs) and np.array_equal(at, there)
+
+
+def _without_titles(resume: PromptedResume, observed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of a career without the titles of its rows to draw, and where these stood, shapes (tokens,), (rows,)."""
+    cuts, ends = resume.cuts[observed:], resume.ends[observed:]
+    titles = [np.arange(cut, end) for cut, end in zip(cuts.tolist(), ends.tolist(), strict=True)]
+    return np.delete(resume.tokens, np.concatenate(titles)), cuts - np.cumsum(ends - cuts) + (ends - cuts)
 
 
 def _row_bytes(scorer: Scorer) -> int:

@@ -1,4 +1,4 @@
-"""Titles drawn at random behind histories, each in the cheaper of two exact ways."""
+"""Titles drawn at random behind histories that are encoded anew, each in the cheaper of two exact ways."""
 
 from collections.abc import Sequence
 from dataclasses import replace
