@@ -250,24 +250,32 @@ def many_features(people: int, seed: int) -> GapSample:
 
 @pytest.mark.parametrize("evaluations", [20, 1], ids=["stopped early", "learned by heart"])
 def test_propensities_are_calibrated_where_people_are_few(evaluations: int) -> None:
-    """400 people, 248 features. 80 people a bin are themselves off by 0.04; learned by heart, uncalibrated, by 0.2."""
-    sample = many_features(400, seed=1)
-    network = GapNetworkSettings(updates=100, evaluations=evaluations)
-    settings = GapSettings(objectives=("naive", "joint"), folds=4, network=network)
-    found = cross_fitted(sample, settings)
-    gaps = {
-        objective: adjusted_gap(sample.outcome, sample.first, told, person=sample.person)
-        for objective, told in found.items()
-    }
-    share = found["joint"].propensity
-    bins = np.searchsorted(np.quantile(share, [0.2, 0.4, 0.6, 0.8]), share)
-    errors = [abs(share[bins == one].mean() - sample.first[bins == one].mean()) for one in range(5)]
-    assert np.mean(errors) < 0.1
-    slope = LogisticRegression(C=1e6).fit(special.logit(share)[:, None], sample.first).coef_[0, 0]
-    assert 0.7 < slope < 1.4
-    assert gaps["joint"].unexplained_error < 3 * gaps["naive"].unexplained_error
-    assert gaps["joint"].unexplained == pytest.approx(-0.2, abs=3 * gaps["joint"].unexplained_error)
-    assert gaps["joint"].reliable
+    """400 people, 248 features, three worlds, for the slope of one is noisy (0.7 to 1.7 in these).
+
+    Perfect propensities would be off by 0.04 in bins of 80 people. Without calibration those of the network that
+    learned by heart are off by 0.2 to 0.3, at slopes of 0.1 to 0.2.
+    """
+    settings = GapSettings(
+        objectives=("naive", "joint"), folds=4, network=GapNetworkSettings(updates=100, evaluations=evaluations)
+    )
+    errors, slopes = [], []
+    for seed in range(3):
+        sample = many_features(400, seed)
+        found = cross_fitted(sample, settings)
+        share = found["joint"].propensity
+        bins = np.searchsorted(np.quantile(share, [0.2, 0.4, 0.6, 0.8]), share)
+        errors += [abs(share[bins == one].mean() - sample.first[bins == one].mean()) for one in range(5)]
+        logit = special.logit(share)[:, None]
+        slopes.append(LogisticRegression(C=1e6).fit(logit, sample.first).coef_[0, 0])
+        naive, joint = (
+            adjusted_gap(sample.outcome, sample.first, found[objective], person=sample.person)
+            for objective in settings.objectives
+        )
+        assert joint.unexplained_error < 3 * naive.unexplained_error
+        assert joint.unexplained == pytest.approx(-0.2, abs=3 * joint.unexplained_error)
+        assert joint.reliable
+    assert np.mean(errors) < 0.08
+    assert 0.7 < np.mean(slopes) < 1.4
 
 
 def test_too_few_people_are_refused(sample: GapSample) -> None:

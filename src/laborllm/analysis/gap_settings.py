@@ -27,7 +27,8 @@ class GapNetworkSettings(Settings):
         learning_rate: its rate at the start; a cosine brings it to zero.
         rows_per_batch: rows a step.
         weight_decay: penalty on all squared weights, as a part of the loss.
-        evaluations: times the loss of the held-out fifth of the people is measured; the weights at its lowest are kept.
+        evaluations: times the loss of the held-out fifth of the people is measured; the weights at its lowest are kept,
+            and the same people calibrate the propensities.
         group_weight: of the cross-entropy of the group beside the squared error of the standardised outcome, in the
             objectives that learn the representation for both.
         projection_weight: of the squared covariance in the objective "projection".
