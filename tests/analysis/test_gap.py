@@ -295,13 +295,13 @@ BENCHMARK = GapNetworkSettings(
 
 @pytest.mark.slow
 def test_naive_fine_tuning_is_biased_and_the_others_are_less(truth: GapTruth) -> None:
-    """A cut-down version of benchmarks/decomposition.py: the same world, 60 replications instead of 200."""
+    """The 200 replications of benchmarks/decomposition.py, whose table says what is left of the bias."""
     settings = GapSettings(folds=2, network=BENCHMARK)
-    found = replicate(truth, settings, people=3000, seeds=range(1000, 1060))
+    found = replicate(truth, settings, people=3000, seeds=range(1000, 1200))
     bias = dict(found.group_by("method").agg(pl.col("estimate").mean() - truth.tau).iter_rows())
     coverage = dict(found.group_by("method").agg(pl.col("covered").mean()).iter_rows())
     assert bias["naive"] > 0.02
     assert coverage["naive"] < 0.85
     for objective in ("joint", "projection", "residual"):
-        assert abs(bias[objective]) < bias["naive"] / 2
-        assert coverage[objective] >= 0.9
+        assert abs(bias[objective]) < bias["naive"] / 3
+        assert 0.9 <= coverage[objective] <= 0.97

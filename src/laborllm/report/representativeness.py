@@ -130,11 +130,16 @@ def _shown(own: pl.DataFrame) -> pl.DataFrame:
     return single.filter(pl.col("quantity").is_in(size["quantity"].tail(MOST_ROWS).implode()))
 
 
+FEWEST_LINES, NARROWEST = 5, 5.6
+"""Lines, and inches, for which the figure has room at the least: its legend and the groups' names take their own."""
+
+
 def _draw(run: RunFolder, shown: pl.DataFrame, gaps: pl.DataFrame, *, models: Sequence[str]) -> Figure:
     groups = _in_level_order(shown["group"].unique(maintain_order=True).to_list())
     quantities = _in_order(shown["quantity"].unique(maintain_order=True).to_list())
-    heights = 0.215 * len(quantities), 0.215 * len(models)
-    figure = Figure(figsize=(3.6 + 0.27 * len(groups), 2.5 + sum(heights)), layout="constrained")
+    heights = 0.215 * max(len(quantities), FEWEST_LINES), 0.215 * max(len(models), 2)
+    width = max(3.6 + 0.27 * len(groups), NARROWEST)
+    figure = Figure(figsize=(width, 2.8 + sum(heights)), layout="constrained")
     matrix, strip = figure.subplots(2, 1, sharex=True, height_ratios=heights)
     cap = _cap(shown["difference"])
     for row in shown.iter_rows(named=True):
