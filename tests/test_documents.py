@@ -17,9 +17,9 @@ from laborllm.analysis.experiments.experiments import (
     SizeExperiment,
     TitlesExperiment,
 )
-from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
 from laborllm.analysis.simulation.simulation_settings import Counterfactual, SimulateSettings
-from laborllm.analysis.wage_terms import WageSettings
+from laborllm.analysis.wages.gap_settings import GapNetworkSettings, GapSettings
+from laborllm.analysis.wages.wage_terms import WageSettings
 from laborllm.evaluation.evaluate import EvaluationSettings
 from laborllm.evaluation.forecasts import ForecastSettings
 from laborllm.evaluation.published.aggregates import PublishedSettings

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
-from laborllm.analysis.semi_simulated import with_wages
-from laborllm.analysis.wage_terms import WageSettings
+from laborllm.analysis.wages.gap_settings import GapNetworkSettings, GapSettings
+from laborllm.analysis.wages.semi_simulated import with_wages
+from laborllm.analysis.wages.wage_terms import WageSettings
 from laborllm.errors import LaborLLMError
 from laborllm.running.wages import study_gap, study_wages
 from laborllm.study import Study, read_study

@@ -11,9 +11,9 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
 from laborllm.analysis.experiments.experiments import Experiments
-from laborllm.analysis.gap_settings import GapSettings
 from laborllm.analysis.simulation.simulation_settings import SimulateSettings
-from laborllm.analysis.wage_terms import WageSettings
+from laborllm.analysis.wages.gap_settings import GapSettings
+from laborllm.analysis.wages.wage_terms import WageSettings
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.cells import GROUPINGS
 from laborllm.evaluation.evaluate import EvaluationSettings

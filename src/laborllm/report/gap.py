@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from laborllm.analysis.gap import FEWEST_EFFECTIVE, TRIMMED_AT_MOST, GapFindings
-from laborllm.analysis.gap_settings import GapSettings
+from laborllm.analysis.wages.gap import FEWEST_EFFECTIVE, TRIMMED_AT_MOST, GapFindings
+from laborllm.analysis.wages.gap_settings import GapSettings
 from laborllm.report.drawing import Plot, dot, drawing, looks_of, rows, settled
 from laborllm.report.essay import Essay, Section, write_essay
 from laborllm.report.numbers import Estimate, fixed, interval, percent, whole

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from laborllm.analysis.wage_terms import WageRows
-from laborllm.analysis.wages import HISTORY, MINCER, OCCUPATION, WageFindings
+from laborllm.analysis.wages.wage_terms import WageRows
+from laborllm.analysis.wages.wages import HISTORY, MINCER, OCCUPATION, WageFindings
 from laborllm.report.drawing import Plot, dot, drawing, looks_of, rows, settled
 from laborllm.report.essay import Essay, Section, write_essay
 from laborllm.report.numbers import Estimate, fixed, interval, standard_error, whole

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.gap_settings import GapSettings
-from laborllm.analysis.wage_terms import SCHOOLING, WageRows, WageSettings, wage_rows
-from laborllm.analysis.wages import wage_equations
+from laborllm.analysis.wages.gap_settings import GapSettings
+from laborllm.analysis.wages.wage_terms import SCHOOLING, WageRows, WageSettings, wage_rows
+from laborllm.analysis.wages.wages import wage_equations
 from laborllm.evaluation.uncertainty import draw_weights
 from laborllm.files import file_hash, sole_writer, whole_file
 from laborllm.record import Record
@@ -103,7 +103,7 @@ def study_gap(
     """
     names = chosen_models(study, settings.models, "gap") if settings.models else ()
     with needs_torch("gap"):
-        from laborllm.analysis.gap_tables import gap_findings
+        from laborllm.analysis.wages.gap_tables import gap_findings
     run_study(study, out, command=command, progress=progress)
     with sole_writer(out / "gap"):
         careers = Careers.read(out / "careers.parquet")

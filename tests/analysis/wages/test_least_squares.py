@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from laborllm.analysis.least_squares import least_squares
+from laborllm.analysis.wages.least_squares import least_squares
 from laborllm.errors import LaborLLMError
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from laborllm.analysis.gap import AdjustedGap, GapFindings
-from laborllm.analysis.gap_learning import GapSample, decompose
-from laborllm.analysis.gap_settings import NAMES, GapSettings
-from laborllm.analysis.history_features import Columns, history_columns, history_vectors
-from laborllm.analysis.oaxaca import Decomposition, oaxaca_blinder
-from laborllm.analysis.wage_terms import WageRows, mincer_columns
+from laborllm.analysis.wages.gap import AdjustedGap, GapFindings
+from laborllm.analysis.wages.gap_learning import GapSample, decompose
+from laborllm.analysis.wages.gap_settings import NAMES, GapSettings
+from laborllm.analysis.wages.history_features import Columns, history_columns, history_vectors
+from laborllm.analysis.wages.oaxaca import Decomposition, oaxaca_blinder
+from laborllm.analysis.wages.wage_terms import WageRows, mincer_columns
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.tables import spread_of
 from laborllm.evaluation.uncertainty import draw_weights

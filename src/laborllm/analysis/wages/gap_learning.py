@@ -9,9 +9,9 @@ import torch
 from scipy import optimize, sparse, special
 from sklearn.linear_model import LogisticRegression
 
-from laborllm.analysis.gap import AdjustedGap, Nuisances, adjusted_gap, folds_of_people
-from laborllm.analysis.gap_network import LOSSES, Batch, GapNetwork
-from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings, Objective
+from laborllm.analysis.wages.gap import AdjustedGap, Nuisances, adjusted_gap, folds_of_people
+from laborllm.analysis.wages.gap_network import LOSSES, Batch, GapNetwork
+from laborllm.analysis.wages.gap_settings import GapNetworkSettings, GapSettings, Objective
 from laborllm.errors import LaborLLMError
 
 HELD_OUT = 5

@@ -8,10 +8,10 @@ import pytest
 import statsmodels.formula.api as smf
 from statsmodels.regression.linear_model import OLS
 
-from laborllm.analysis.history_features import history_columns
-from laborllm.analysis.semi_simulated import with_wages
-from laborllm.analysis.wage_terms import SCHOOLING, WageRows, WageSettings, mincer_columns, wage_rows
-from laborllm.analysis.wages import HISTORY, MINCER, OCCUPATION, fit_ridge, r_squared_table, wage_equations
+from laborllm.analysis.wages.history_features import history_columns
+from laborllm.analysis.wages.semi_simulated import with_wages
+from laborllm.analysis.wages.wage_terms import SCHOOLING, WageRows, WageSettings, mincer_columns, wage_rows
+from laborllm.analysis.wages.wages import HISTORY, MINCER, OCCUPATION, fit_ridge, r_squared_table, wage_equations
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.uncertainty import draw_weights
 from laborllm.survey.careers import Careers, split_by_person

@@ -6,13 +6,13 @@ import pytest
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
-from laborllm.analysis.gap import FEWEST_EFFECTIVE, GapFindings, Nuisances, adjusted_gap, folds_of_people
-from laborllm.analysis.gap_learning import GapSample, calibrated_slope, cross_fitted, decompose
-from laborllm.analysis.gap_network import LOSSES, Batch, GapNetwork
-from laborllm.analysis.gap_settings import GapNetworkSettings, GapSettings
-from laborllm.analysis.gap_tables import oaxaca_draws
-from laborllm.analysis.oaxaca import oaxaca_blinder
-from laborllm.analysis.semi_simulated import GapTruth, gap_truth, replicate
+from laborllm.analysis.wages.gap import FEWEST_EFFECTIVE, GapFindings, Nuisances, adjusted_gap, folds_of_people
+from laborllm.analysis.wages.gap_learning import GapSample, calibrated_slope, cross_fitted, decompose
+from laborllm.analysis.wages.gap_network import LOSSES, Batch, GapNetwork
+from laborllm.analysis.wages.gap_settings import GapNetworkSettings, GapSettings
+from laborllm.analysis.wages.gap_tables import oaxaca_draws
+from laborllm.analysis.wages.oaxaca import oaxaca_blinder
+from laborllm.analysis.wages.semi_simulated import GapTruth, gap_truth, replicate
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.uncertainty import draw_weights
 from laborllm.report.gap import gap_rows, sentences

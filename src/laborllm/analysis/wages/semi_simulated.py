@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.gap import Nuisances, adjusted_gap
-from laborllm.analysis.gap_learning import GapSample, decompose
-from laborllm.analysis.gap_settings import GapSettings
-from laborllm.analysis.history_features import group_names, occupation_shares
+from laborllm.analysis.wages.gap import Nuisances, adjusted_gap
+from laborllm.analysis.wages.gap_learning import GapSample, decompose
+from laborllm.analysis.wages.gap_settings import GapSettings
+from laborllm.analysis.wages.history_features import group_names, occupation_shares
 from laborllm.errors import LaborLLMError
 from laborllm.survey.careers import Careers
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from laborllm.analysis.history_features import Columns
+from laborllm.analysis.wages.history_features import Columns
 from laborllm.errors import LaborLLMError
 from laborllm.settings import Settings
 from laborllm.survey.careers import EDUCATION, Careers, Step

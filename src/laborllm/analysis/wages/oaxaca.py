@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.least_squares import least_squares
+from laborllm.analysis.wages.least_squares import least_squares
 from laborllm.errors import LaborLLMError
 
 Reference = Literal["first", "second", "pooled"]

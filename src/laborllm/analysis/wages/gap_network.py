@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laborllm.analysis.gap_settings import GapNetworkSettings, Objective
+from laborllm.analysis.wages.gap_settings import GapNetworkSettings, Objective
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.oaxaca import OaxacaBlinder
 
-from laborllm.analysis.oaxaca import kitagawa, oaxaca_blinder
+from laborllm.analysis.wages.oaxaca import kitagawa, oaxaca_blinder
 from laborllm.errors import LaborLLMError
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from laborllm.analysis.history_features import Columns, history_columns, occupation_indicators
-from laborllm.analysis.least_squares import LinearFit, least_squares
-from laborllm.analysis.wage_terms import WageRows, WageSettings, mincer_columns
+from laborllm.analysis.wages.history_features import Columns, history_columns, occupation_indicators
+from laborllm.analysis.wages.least_squares import LinearFit, least_squares
+from laborllm.analysis.wages.wage_terms import WageRows, WageSettings, mincer_columns
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.tables import spread_of
 from laborllm.evaluation.uncertainty import ratio, weighted_sums

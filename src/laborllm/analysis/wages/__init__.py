@@ -1,0 +1,1 @@
+"""Wage equations and gaps between groups."""
