@@ -173,3 +173,33 @@ ways = ["text", "permuted"]
     found = pl.read_csv(tmp_path / "titles" / "contrasts.csv").row(0, named=True)
     assert found["what"] == "permuted instead of text titles"
     assert abs(found["nats"]) < 3.5 * found["std_error"] + 0.03
+
+
+@pytest.mark.slow
+def test_what_is_learned_before_the_survey(tmp_path: Path) -> None:
+    resumes = SimulatedSettings(people=300, occupations=8, last_year=1986, population="resume")
+    simulate(resumes).write(tmp_path / "resumes.parquet")
+    study = """
+[survey]
+source = "simulated"
+people = 150
+occupations = 8
+last_year = 1986
+[models.bag]
+kind = "bag_of_jobs"
+width = 16
+pretrain = ["resumes.parquet"]
+training = { updates = 60, evaluations = 2 }
+pretraining = { updates = 60, evaluations = 2 }
+[evaluation]
+bootstrap = 50
+[experiments.size]
+people = [20, 80]
+"""
+    run(tmp_path, "pretraining", study)
+    cells = pl.read_csv(tmp_path / "pretraining" / "cells.csv")
+    assert cells["pretraining"].to_list() == ["résumés", "none"]
+    assert cells["perplexity"][0] != cells["perplexity"][1]
+    run(tmp_path, "size", study)
+    needed = pl.read_csv(tmp_path / "size" / "needed.csv")
+    assert set(needed["curve"]) == {"bag, pre-training: résumés", "bag, pre-training: none"}
