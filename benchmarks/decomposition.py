@@ -3,7 +3,7 @@
     python benchmarks/decomposition.py [--replications 200] [--people 3000] [--occupations 30] [--json FILE]
 
 Careers of the simulated population are drawn once. Outcomes depend strongly on the broad groups in which a career was
-spent, and a little on z: which occupations inside them. z decides the group (``analysis/wages/semi_simulated.gap_truth``).
+spent, and a little on z: which occupations inside them. z decides the group (``analysis/wages/semi_simulated.py``).
 Each replication draws people, groups and outcomes anew and estimates the gap among equals with every objective, on the
 same folds. Networks are small and penalised, so that one that learns for outcomes alone drops z. Printed for each
 objective: bias, standard deviation of the estimates, mean standard error, share of 95 % intervals that hold the truth,
