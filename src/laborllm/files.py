@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write each table as NAME.csv into a folder.
+
+    Raises:
+        LaborLLMError: the disk is full or the folder cannot be written.
+    """
+    for name, table in tables.items():
+        with whole_file(folder / f"{name}.csv") as temporary:
+            table.write_csv(temporary)
 
 
 @contextmanager

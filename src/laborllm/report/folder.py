@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.cells import GROUPINGS
 from laborllm.models.probabilities import Probabilities
-from laborllm.report.numbers import Estimate
+from laborllm.report.numbers import Estimate, interval_name
 from laborllm.report.settings import ReportSettings
 from laborllm.survey.careers import EDUCATION, Careers
 
@@ -146,7 +146,7 @@ class RunFolder:
     @property
     def ci(self) -> str:
         """The name of the intervals, e.g. "95% CI"."""
-        return f"{100 * self.confidence:g}% CI"
+        return interval_name(self.confidence)
 
     @cached_property
     def weighted_comparisons(self) -> pl.DataFrame:

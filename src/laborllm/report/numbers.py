@@ -163,6 +163,16 @@ def interval(estimate: Estimate, decimals: int, *, scale: float = 1.0) -> str:
     return f"[{low}, {high}]"
 
 
+def interval_name(confidence: float) -> str:
+    """What intervals of that confidence are called.
+
+    Examples:
+        >>> interval_name(0.95), interval_name(0.995)
+        ('95% CI', '99.5% CI')
+    """
+    return f"{100 * confidence:g}% CI"
+
+
 def standard_error(estimate: Estimate, decimals: int, *, scale: float = 1.0) -> str:
     """The standard error in parentheses, empty where there is none."""
     if estimate.std_error is None or not math.isfinite(estimate.std_error):

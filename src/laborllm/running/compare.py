@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
-from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
+from laborllm.files import file_hash, is_temporary, sole_writer, whole_file, write_tables
 from laborllm.models.probabilities import Probabilities
 from laborllm.record import FILE, Meter, Record, Stage, earlier_record, split_facts
 from laborllm.report.page import write_report
@@ -350,6 +350,4 @@ def _write(found: Evaluation, careers: Careers, settings: EvaluationSettings, ou
     with whole_file(out / "study.toml") as temporary:
         content = {"evaluation": settings.model_dump(mode="json", exclude={"published"}, exclude_none=True)}
         temporary.write_text(NO_STUDY + tomli_w.dumps(content), encoding="utf-8")
-    for name, table in found.frames.items():
-        with whole_file(out / f"{name}.csv") as temporary:
-            table.write_csv(temporary)
+    write_tables(out, found.frames)

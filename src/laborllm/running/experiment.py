@@ -13,10 +13,11 @@ from laborllm.analysis.experiments.sizes import people_needed
 from laborllm.analysis.experiments.trials import Trial, find
 from laborllm.errors import LaborLLMError
 from laborllm.evaluation.uncertainty import draw_weights
-from laborllm.files import file_hash, is_temporary, sole_writer, whole_file
+from laborllm.files import file_hash, is_temporary, sole_writer, whole_file, write_tables
 from laborllm.models.probabilities import Model
 from laborllm.record import Meter, Record, earlier_record, input_facts
 from laborllm.report.experiment import write_experiment_page
+from laborllm.report.numbers import interval_name
 from laborllm.running.run import fingerprint_of_model
 from laborllm.running.stages import fingerprint
 from laborllm.study import Progress, Study, build_model, input_files, read_careers, write_study
@@ -169,15 +170,13 @@ class _Experiment:
         frames = {"cells": findings.cells, "contrasts": findings.contrasts}
         if self.plan.name == "size":
             frames["needed"] = people_needed(self.plan, nats, person, weights, confidence=evaluation.confidence)
-        for name, frame in frames.items():
-            with whole_file(self.out / f"{name}.csv") as temporary:
-                frame.write_csv(temporary)
+        write_tables(self.out, frames)
         self.record.write(self.out)
         return write_experiment_page(
             self.plan,
             findings,
             self.out / "experiment.html",
-            ci=f"{100 * evaluation.confidence:g}% CI",
+            ci=interval_name(evaluation.confidence),
             needed=frames.get("needed"),
             facts={
                 "Command": self.record.command,

@@ -13,7 +13,7 @@ from laborllm.evaluation.forecasts import (
     evaluate_forecasts,
     forecast,
 )
-from laborllm.files import whole_file
+from laborllm.files import write_tables
 from laborllm.study import Progress, Study, build_model
 from laborllm.survey.careers import Careers
 
@@ -64,7 +64,5 @@ class ForecastStages:
         test = careers_to_forecast(Careers.read(self.out / "careers.parquet").part("test"), self.settings.until)
         forecasts = {name: Forecast.read(self.out / "forecast" / name) for name in self.models}
         found = evaluate_forecasts(forecasts, test, self.settings, self.study.evaluation)
-        for name, frame in (("forecast", found.forecast), ("forecast_comparisons", found.comparisons)):
-            with whole_file(self.out / f"{name}.csv") as temporary:
-                frame.write_csv(temporary)
+        write_tables(self.out, {"forecast": found.forecast, "forecast_comparisons": found.comparisons})
         return found.notes

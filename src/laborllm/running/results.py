@@ -11,7 +11,7 @@ from laborllm.evaluation.groups.gains import who_gains
 from laborllm.evaluation.groups.representativeness import representativeness
 from laborllm.evaluation.published.aggregate_rates import compare_with_aggregates
 from laborllm.evaluation.published.aggregates import read_aggregates
-from laborllm.files import whole_file
+from laborllm.files import write_tables
 from laborllm.models.probabilities import StoredProbabilities
 from laborllm.survey.careers import Careers
 
@@ -61,9 +61,7 @@ def write_results(
     pairs = _pairs(result.evaluation, baseline, floor)
     gains, gain_notes = _gains(predictions, careers, settings, pairs)
     published, published_notes = _published(predictions, test, settings)
-    for name, frame in (frames | gains | published).items():
-        with whole_file(out / f"{name}.csv") as temporary:
-            frame.write_csv(temporary)
+    write_tables(out, frames | gains | published)
     return tuple(dict.fromkeys(notes + groups.notes + gain_notes + published_notes))
 
 

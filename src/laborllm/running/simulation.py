@@ -15,7 +15,9 @@ from laborllm.models.language.language_model_settings import LanguageModelSettin
 from laborllm.models.path_draws import draw_occupations
 from laborllm.models.probabilities import Model
 from laborllm.record import Meter, Record, Stage, earlier_record
+from laborllm.report.numbers import interval_name
 from laborllm.report.simulation import write_simulation_page
+from laborllm.running.representations import chosen_models
 from laborllm.running.run import fingerprint_of_model, run_study
 from laborllm.running.stages import fingerprint
 from laborllm.study import Progress, Study, build_model
@@ -53,24 +55,15 @@ def simulate_study(
         LaborLLMError: a name is no model of the study, nobody has a row to draw, a counterfactual concerns nobody, or
             an input or the disk stands in the way; finished paths stay in the folder.
     """
-    names = _models(study, settings)
+    names = chosen_models(study, settings.models, "simulate")
+    if not names:
+        raise LaborLLMError('simulate: no model gives the whole list; set probabilities = "full" for one of them')
     run_study(study, out, command=command, progress=progress)
     with sole_writer(out / FOLDER):
         simulation = _Simulation(study, settings, out, command, progress)
         for name in names:
             simulation.draw(name)
         return simulation.write()
-
-
-def _models(study: Study, settings: SimulateSettings) -> tuple[str, ...]:
-    """The models to simulate from, in the order of the study."""
-    for name in settings.models:
-        if name not in study.models:
-            raise LaborLLMError(f"simulate.models names {name!r}; the models are {', '.join(study.models)}")
-    able = [name for name, model in study.models.items() if getattr(model, "probabilities", "full") == "full"]
-    if not settings.models and not able:
-        raise LaborLLMError('simulate: no model gives the whole list; set probabilities = "full" for one of them')
-    return tuple(name for name in study.models if name in (settings.models or able))
 
 
 class _Simulation:
@@ -170,7 +163,7 @@ class _Simulation:
             self.folder / "simulation.html",
             notes=notes,
             lead=_lead(self.workers, self.settings, len(self.drawn)),
-            ci=f"{100 * evaluation.confidence:g}% CI",
+            ci=interval_name(evaluation.confidence),
             facts=self._facts(),
         )
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from laborllm.analysis.structure import Vectors, explained_by_groups, flat_map, neighbours, prediction_vectors
 from laborllm.errors import LaborLLMError
-from laborllm.files import whole_file
+from laborllm.files import write_tables
 from laborllm.models.language.embedding_settings import EmbeddingLogitSettings
 from laborllm.models.language.language_model_settings import LanguageModelSettings
 from laborllm.models.networks.sequence_settings import SequenceSettings
@@ -50,9 +50,7 @@ def find_structure(run: Path, out: Path, *, command: str) -> Path:
         "neighbours": pl.concat([_named(v, neighbours(v, test.occupations)) for v in found]),
         "map": pl.concat([_map(v, test) for v in found]),
     }
-    for name, frame in frames.items():
-        with whole_file(out / f"{name}.csv") as temporary:
-            frame.write_csv(temporary)
+    write_tables(out, frames)
     return write_structure_page(frames, out / "structure.html", facts={"Run": str(run), "Command": command})
 
 

@@ -11,9 +11,10 @@ from laborllm.analysis.wages.gap_settings import GapSettings
 from laborllm.analysis.wages.wage_terms import SCHOOLING, WageRows, WageSettings, wage_rows
 from laborllm.analysis.wages.wages import wage_equations
 from laborllm.evaluation.uncertainty import draw_weights
-from laborllm.files import file_hash, sole_writer, whole_file
+from laborllm.files import file_hash, sole_writer, write_tables
 from laborllm.record import Record
 from laborllm.report.gap import write_gap_page
+from laborllm.report.numbers import interval_name
 from laborllm.report.wages import write_wages_page
 from laborllm.running.representations import chosen_models, represent
 from laborllm.running.run import fingerprint_of_model, run_study
@@ -66,7 +67,13 @@ def study_wages(
         record = _record(study, rows, command)
         _write(out / "wages", frames, record)
         page = out / "wages" / "wages.html"
-        return write_wages_page(findings, rows, page, ci=_ci(study), facts=_facts(study, record, evaluation.bootstrap))
+        return write_wages_page(
+            findings,
+            rows,
+            page,
+            ci=interval_name(study.evaluation.confidence),
+            facts=_facts(study, record, evaluation.bootstrap),
+        )
 
 
 def study_gap(
@@ -122,7 +129,9 @@ def study_gap(
         record = _record(study, rows, command)
         _write(out / "gap", frames, record)
         facts = _facts(study, record, settings.bootstrap)
-        return write_gap_page(findings, settings, out / "gap" / "gap.html", ci=_ci(study), facts=facts)
+        return write_gap_page(
+            findings, settings, out / "gap" / "gap.html", ci=interval_name(study.evaluation.confidence), facts=facts
+        )
 
 
 def _blind_representations(
@@ -157,14 +166,8 @@ def _record(study: Study, rows: WageRows, command: str) -> Record:
 
 
 def _write(folder: Path, frames: Mapping[str, pl.DataFrame], record: Record) -> None:
-    for name, frame in frames.items():
-        with whole_file(folder / f"{name}.csv") as temporary:
-            frame.write_csv(temporary)
+    write_tables(folder, frames)
     record.write(folder)
-
-
-def _ci(study: Study) -> str:
-    return f"{100 * study.evaluation.confidence:g}% CI"
 
 
 def _facts(study: Study, record: Record, draws: int) -> dict[str, str]:
