@@ -103,6 +103,8 @@ def test_examples_are_read(study: str) -> None:
         "nlsy79_checkpoint.toml",
         "nlsy79_rivals.toml",
         "nlsy79_language_models.toml",
+        "nlsy79_experiments.toml",
+        "nlsy79_wages.toml",
     ],
 )
 def test_examples_on_real_files_are_read(real_data: Path, tmp_path: Path, study: str) -> None:
